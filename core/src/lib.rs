@@ -1,0 +1,33 @@
+//! The Lightning DB engine: an ordered, transactional key-value store.
+//!
+//! `no_std`, without threads, clock or operating system. What it needs from the
+//! world is a [`lightning_platform::Platform`]; time and entropy are passed in
+//! as values; long work is done in steps by whoever polls. Memory is planned
+//! from the options, reserved at open, and never asked for again.
+//!
+//! The folder list is the architecture, and data flows one way:
+//! `error, sync, mem, limits <- format <- wal, pager <- btree <- memtable, run
+//! <- txn <- merge, recovery <- db`. `ARCHITECTURE.md` at the root of the
+//! repository tells why; `FORMAT.md` beside this crate is the on-disk format.
+#![no_std]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod error;
+pub mod limits;
+pub mod mem;
+pub mod sync;

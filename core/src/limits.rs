@@ -1,0 +1,31 @@
+//! The numbers that hold the format and the engine together.
+
+/// Smallest page, in bytes.
+pub const PAGE_BYTES_MIN: usize = 512;
+/// Largest page, in bytes.
+pub const PAGE_BYTES_MAX: usize = 65_536;
+/// Longest value, in bytes: 1 GiB.
+pub const VALUE_BYTES_MAX: u64 = 1 << 30;
+/// Longest table name, in bytes.
+pub const TABLE_NAME_BYTES_MAX: usize = 255;
+/// Levels of a tree: with a fan-out of at least four and 2^48 units, far more
+/// than any database has; a deeper path in a file is corruption.
+pub const TREE_LEVELS_MAX: usize = 24;
+/// Log slots that the engine uses at most.
+pub const LOG_SLOTS_MAX: u32 = 65_536;
+/// The largest wall time the engine takes, in milliseconds since 1970: year 9999.
+pub const WALL_TIME_MAX_MS: u64 = 253_402_300_799_999;
+
+/// The longest key of a database with pages of `page_bytes`: a quarter page.
+#[must_use]
+pub const fn key_bytes_max(page_bytes: usize) -> usize {
+    page_bytes / 4
+}
+
+/// The longest value that stands in a leaf beside its key; a longer one is
+/// stored in an extent of its own.
+#[must_use]
+pub const fn inline_value_bytes_max(page_bytes: usize) -> usize {
+    page_bytes / 4
+}
+const _: () = assert!(key_bytes_max(4_096) == 1_024);

@@ -1,0 +1,92 @@
+//! Every atomic and every lock of the engine comes from here.
+//!
+//! 64-bit atomics are `portable-atomic`'s, since small processors have none of
+//! their own. A [`Mutex`] is a spinning lock whose waiting is the host's
+//! ([`Wait`]): it is held for the length of a memory operation and never over an
+//! I/O, so that a waiter yields at worst, and a single core never finds it taken.
+
+use alloc::sync::Arc;
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use lightning_platform::Wait;
+
+pub use core::sync::atomic::Ordering;
+pub use portable_atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+
+/// A value that one thread at a time may use.
+pub struct Mutex<T> {
+    taken: AtomicBool,
+    wait: Arc<dyn Wait>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only through a guard, and `taken` lets one guard
+// exist at a time; sending the value between threads is what `T: Send` allows.
+unsafe impl<T: Send> Send for Mutex<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+
+impl<T> Mutex<T> {
+    /// A free lock around `value`.
+    pub fn new(value: T, wait: Arc<dyn Wait>) -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            wait,
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Takes the lock, waiting in the host's way while it is taken.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        let mut attempt = 0_u32;
+        loop {
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+            while self.taken.load(Ordering::Relaxed) {
+                self.wait.relax(attempt);
+                attempt = attempt.saturating_add(1);
+            }
+        }
+    }
+
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.taken
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .ok()
+            .map(|_| MutexGuard { mutex: self })
+    }
+
+    /// The value, through exclusive access.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+/// The right to use a [`Mutex`]'s value, until dropped.
+pub struct MutexGuard<'a, T> {
+    mutex: &'a Mutex<T>,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard is the only one, see `try_lock`.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this guard is the only one, see `try_lock`.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        self.mutex.taken.store(false, Ordering::Release);
+    }
+}

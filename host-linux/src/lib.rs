@@ -1,0 +1,1 @@
+//! Linux shell of Lightning DB.

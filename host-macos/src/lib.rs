@@ -1,0 +1,1 @@
+//! macOS shell of Lightning DB. Holds nothing yet: the port comes with the service packages.

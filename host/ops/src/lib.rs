@@ -1,0 +1,1 @@
+//! Operations library of Lightning DB. Holds nothing yet.

@@ -1,0 +1,1 @@
+//! The service of Lightning DB. Holds nothing yet.

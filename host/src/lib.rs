@@ -1,0 +1,1 @@
+//! Lightning DB: an embedded, ordered, transactional key-value database.

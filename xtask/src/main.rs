@@ -1,0 +1,2 @@
+//! Development commands: run as `cargo xtask COMMAND`.
+fn main() {}
