@@ -28,6 +28,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod error;
+pub mod format;
 pub mod limits;
 pub mod mem;
 pub mod sync;
