@@ -19,7 +19,16 @@
         clippy::indexing_slicing,
         clippy::unreachable,
         clippy::todo,
-        clippy::unimplemented
+        clippy::unimplemented,
+        clippy::string_slice,
+        clippy::get_unwrap,
+        clippy::exit,
+        clippy::disallowed_methods,
+        clippy::disallowed_macros,
+        clippy::disallowed_types,
+        clippy::std_instead_of_core,
+        clippy::std_instead_of_alloc,
+        clippy::alloc_instead_of_core
     )
 )]
 
@@ -27,8 +36,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod btree;
 pub mod error;
 pub mod format;
 pub mod limits;
 pub mod mem;
+pub mod pager;
 pub mod sync;

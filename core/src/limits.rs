@@ -8,9 +8,9 @@ pub const PAGE_BYTES_MAX: usize = 65_536;
 pub const VALUE_BYTES_MAX: u64 = 1 << 30;
 /// Longest table name, in bytes.
 pub const TABLE_NAME_BYTES_MAX: usize = 255;
-/// Levels of a tree: with a fan-out of at least four and 2^48 units, far more
-/// than any database has; a deeper path in a file is corruption.
-pub const TREE_LEVELS_MAX: usize = 24;
+/// Levels of a tree: with a fan-out of a hundred far more than any database has,
+/// and enough for 16 million of the worst pages; a deeper path in a file is corruption.
+pub const TREE_LEVELS_MAX: usize = 12;
 /// Log slots that the engine uses at most.
 pub const LOG_SLOTS_MAX: u32 = 65_536;
 /// The largest wall time the engine takes, in milliseconds since 1970: year 9999.

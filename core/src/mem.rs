@@ -114,25 +114,36 @@ impl<T> Array<T> {
         length: usize,
         mut element: impl FnMut(usize) -> T,
     ) -> Result<Self> {
+        Self::try_new(budget, purpose, length, |_, index| Ok(element(index)))
+    }
+
+    /// `length` elements that reserve memory of their own.
+    ///
+    /// # Errors
+    /// As [`Array::new`], or the first that `element` answers.
+    pub fn try_new(
+        budget: &mut Budget,
+        purpose: MemoryUse,
+        length: usize,
+        mut element: impl FnMut(&mut Budget, usize) -> Result<T>,
+    ) -> Result<Self> {
         let bytes = size_of::<T>()
             .checked_mul(length)
             .ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
         let reservation = budget.reserve(purpose, bytes, align_of::<T>().max(8))?;
-        let start = if bytes == 0 {
-            NonNull::dangling()
-        } else {
-            reservation.start.cast::<T>()
+        // The length counts what is written, so that an error drops just that.
+        let mut array = Self {
+            reservation,
+            length: 0,
+            elements: PhantomData,
         };
         for index in 0..length {
+            let made = element(budget, index)?;
             // SAFETY: `index < length`, and the reservation holds `length` elements.
-            // Elements made before a panic in `element` are leaked, not dropped twice.
-            unsafe { start.add(index).write(element(index)) }
+            unsafe { array.start().add(index).write(made) }
+            array.length = index + 1;
         }
-        Ok(Self {
-            reservation,
-            length,
-            elements: PhantomData,
-        })
+        Ok(array)
     }
 
     fn start(&self) -> NonNull<T> {

@@ -1,1 +1,36 @@
-//! Linux shell of Lightning DB.
+//! Linux files, locks, memory and waiting for Lightning DB.
+//!
+//! The platform contracts of `lightning-platform`, fulfilled with plain Linux
+//! system calls, and nothing more: no engine logic, no threads, no caching
+//! beyond the kernel's. The sibling crates for other systems have the same
+//! files with the same duties; on any other system this crate is empty.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `files.rs` | the data directory as a [`Storage`](lightning_platform::Storage) |
+//! | `transfer.rs` | whole-or-error positional transfers |
+//! | `lock.rs` | one owner for each data directory |
+//! | `error.rs` | error numbers to kinds and words |
+//! | `memory.rs` | reservations; the only `unsafe` code |
+//! | `wait.rs` | how a thread passes the time at a short lock |
+//! | `device.rs` | block size, counters and free room of the device below |
+#![cfg(target_os = "linux")]
+#![deny(unsafe_code)]
+
+pub mod device;
+mod error;
+mod files;
+mod lock;
+#[expect(unsafe_code, reason = "mapping memory; argued at the top of the file")]
+mod memory;
+mod transfer;
+mod wait;
+
+#[cfg(test)]
+mod test_directory;
+
+pub use error::{OpenError, OpenErrorReason, io_error_text};
+pub use files::{LinuxStorage, OpenMode};
+pub use lock::LockHolder;
+pub use memory::LinuxMemory;
+pub use wait::LinuxWait;

@@ -1,2 +1,72 @@
-//! Development commands: run as `cargo xtask COMMAND`.
-fn main() {}
+//! Development commands of the workspace, run as `cargo xtask COMMAND`.
+//!
+//! Each command is one file. A command returns an [`outcome::Outcome`]: passed,
+//! or skipped with the reason; a failure is an error. Nothing here is needed to
+//! build or use the database.
+
+mod bench;
+mod ci;
+mod lint;
+mod outcome;
+mod peers;
+mod plants;
+mod process;
+mod proof;
+mod registry_toolchain;
+mod size;
+mod suite;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::outcome::Outcome;
+
+/// Checks, builds and measures the Lightning DB workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Test(test::Arguments),
+    Ci(ci::Arguments),
+    Tidy(tidy::Arguments),
+    Lint(lint::Arguments),
+    Size(size::Arguments),
+    Proof(proof::Arguments),
+    Plants(plants::Arguments),
+    Peers(peers::Arguments),
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Ci(arguments) => ci::run(&arguments),
+        Command::Tidy(arguments) => tidy::run(&arguments),
+        Command::Lint(arguments) => lint::run(&arguments),
+        Command::Size(arguments) => size::run(&arguments),
+        Command::Proof(arguments) => proof::run(&arguments),
+        Command::Plants(arguments) => plants::run(&arguments),
+        Command::Peers(arguments) => peers::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+    };
+    match result {
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Skipped(reason)) => {
+            println!("SKIPPED: {reason}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

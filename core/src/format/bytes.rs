@@ -151,13 +151,12 @@ pub fn put_varint(bytes: &mut [u8], offset: usize, number: u64) -> usize {
 pub fn head_of(key: &[u8]) -> u32 {
     match key.first_chunk::<4>() {
         Some(four) => u32::from_be_bytes(*four),
-        None => {
-            let mut four = [0; 4];
-            for (to, from) in four.iter_mut().zip(key) {
-                *to = *from;
-            }
-            u32::from_be_bytes(four)
-        }
+        None => match *key {
+            [one, two, three] => u32::from_be_bytes([one, two, three, 0]),
+            [one, two] => u32::from_be_bytes([one, two, 0, 0]),
+            [one] => u32::from_be_bytes([one, 0, 0, 0]),
+            _ => 0,
+        },
     }
 }
 

@@ -4,6 +4,16 @@
 //! A view is made by a function that checks everything once; after that no
 //! accessor can fail or leave the bytes.
 
+pub mod branch;
+pub mod branch_writer;
 pub mod bytes;
+pub mod catalogue;
 pub mod checksum;
+mod keys;
+pub mod leaf;
+pub mod leaf_writer;
+pub mod page;
 pub mod page_ref;
+#[cfg(test)]
+mod random;
+pub mod superblock;

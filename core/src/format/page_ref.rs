@@ -88,9 +88,6 @@ impl PageRef {
     /// Reads the full form at `offset`: `Some(None)` is the reference to no
     /// page, `None` is malformed.
     #[must_use]
-    #[expect(
-        reason = "no page and no reference are two things"
-    )]
     pub fn decode(bytes: &[u8], offset: usize) -> Option<Option<Self>> {
         let bytes = bytes.get(offset..offset.checked_add(PAGE_REF_BYTES)?)?;
         let address = get_u64(bytes, 0);

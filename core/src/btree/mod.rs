@@ -1,0 +1,26 @@
+//! Copy-on-write B+trees: looked up and walked by readers, rebuilt by merges.
+//!
+//! A tree is its root's reference. Readers hold one and see that tree for ever;
+//! nobody changes a page. A writer gives an *editor* the old root and a stream of
+//! changes in key order; the editor copies what the changes touch, keeps the
+//! rest by reference, and answers the new root. Bulk load is the editor over no
+//! old tree.
+//!
+//! # Invariants
+//! * Entries ascend strictly; every leaf is at level 0 and every path equally long.
+//! * Child *i* of a branch holds the keys from separator *i - 1* (inclusive) to
+//!   separator *i* (exclusive); counts, earliest expiry and the extents flag of a
+//!   child record sum up what is below it.
+//! * No page but the root is empty, and a page that the editor finished is half
+//!   full at least, unless it is the last of its parent.
+
+mod cursor;
+mod edit;
+mod lookup;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+pub use cursor::{CursorPosition, TreeCursor};
+pub use edit::{Change, Editor, PageSink};
+pub use lookup::{Found, Root, count_below, get, with_leaf};

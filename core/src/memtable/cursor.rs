@@ -1,0 +1,138 @@
+//! A cursor over all versions in list order: plain numbers, without a borrow.
+//!
+//! A cursor stands at an entry, or nowhere: new, moved past either end, used with
+//! another memtable than the one it was positioned on, or after a reset of that.
+//! Then it shows nothing, and `next` and `prev` leave it there. Range tombstones
+//! are not in the list. Entries inserted while a cursor moves may or may not be
+//! met; those of commits that the caller knows of are.
+
+use super::Memtable;
+use super::arena::{Mark, Node};
+use super::entry::Entry;
+use super::list::{self, Target};
+
+/// See the module. The moves answer whether the cursor stands at an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    mark: Mark,
+}
+
+impl Cursor {
+    /// A cursor that stands nowhere.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The entry the cursor stands at.
+    #[must_use]
+    pub fn entry<'a>(&self, memtable: &'a Memtable) -> Option<Entry<'a>> {
+        self.node(memtable).map(|node| Entry { node })
+    }
+
+    /// Moves to the first entry of all.
+    pub fn seek_first(&mut self, memtable: &Memtable) -> bool {
+        self.seek(memtable, 0, &[])
+    }
+
+    /// Moves to the last entry of all: the oldest version of the last key.
+    pub fn seek_last(&mut self, memtable: &Memtable) -> bool {
+        self.stand(list::last(memtable.arena.top()))
+    }
+
+    /// Moves to the newest version of the first key at or after this one.
+    pub fn seek(&mut self, memtable: &Memtable, table: u32, key: &[u8]) -> bool {
+        self.seek_version(memtable, table, key, u64::MAX)
+    }
+
+    /// Moves to the newest version of this key with at most `sequence`, or else
+    /// to the newest version of the first key after it.
+    pub fn seek_version(
+        &mut self,
+        memtable: &Memtable,
+        table: u32,
+        key: &[u8],
+        sequence: u64,
+    ) -> bool {
+        let target = Target::new(table, key, sequence);
+        self.stand(list::lower_bound(memtable.arena.top(), &target))
+    }
+
+    /// Moves to the oldest version of the last key before this one, which may be
+    /// of an earlier table.
+    pub fn seek_before(&mut self, memtable: &Memtable, table: u32, key: &[u8]) -> bool {
+        let target = Target::new(table, key, u64::MAX);
+        self.stand(list::last_before(memtable.arena.top(), &target))
+    }
+
+    /// Moves to the oldest version of the last key of `table` or of a table before it.
+    pub fn seek_table_last(&mut self, memtable: &Memtable, table: u32) -> bool {
+        match table.checked_add(1) {
+            Some(after) => self.seek_before(memtable, after, &[]),
+            None => self.seek_last(memtable),
+        }
+    }
+
+    /// Moves to the next entry: an older version, or the newest of the next key.
+    pub fn next(&mut self, memtable: &Memtable) -> bool {
+        let node = self
+            .node(memtable)
+            .and_then(|node| node.bottom().next()?.node());
+        self.stand(node)
+    }
+
+    /// Moves to the entry before: a newer version, or the oldest of the key before.
+    /// Costs a search, since the list has no links back.
+    pub fn prev(&mut self, memtable: &Memtable) -> bool {
+        let node = self.node(memtable).and_then(|node| {
+            let (table, key, sequence) = node.place();
+            list::last_before(memtable.arena.top(), &Target::new(table, key, sequence))
+        });
+        self.stand(node)
+    }
+
+    /// Moves to the newest version of the next key.
+    pub fn next_key(&mut self, memtable: &Memtable) -> bool {
+        let Some(start) = self.node(memtable) else {
+            return self.stand(None);
+        };
+        let (table, key, _) = start.place();
+        let mut rung = start.bottom();
+        // A key with many versions is left by a search.
+        for _ in 0..8 {
+            let Some(next) = rung.next() else {
+                return self.stand(None);
+            };
+            if let Some(node) = next.node() {
+                let (next_table, next_key, _) = node.place();
+                if next_table != table || next_key != key {
+                    return self.stand(Some(node));
+                }
+            }
+            rung = next;
+        }
+        // Sequences begin at 1, so that no version follows this place.
+        self.seek_version(memtable, table, key, 0)
+    }
+
+    /// Moves to the newest version of the key before.
+    pub fn prev_key(&mut self, memtable: &Memtable) -> bool {
+        let top = memtable.arena.top();
+        let node = self.node(memtable).and_then(|node| {
+            let (table, key, _) = node.place();
+            let (table, key, _) =
+                list::last_before(top, &Target::new(table, key, u64::MAX))?.place();
+            list::lower_bound(top, &Target::new(table, key, u64::MAX))
+        });
+        self.stand(node)
+    }
+
+    fn node<'a>(&self, memtable: &'a Memtable) -> Option<Node<'a>> {
+        memtable.arena.node_at(self.mark)
+    }
+
+    fn stand(&mut self, node: Option<Node<'_>>) -> bool {
+        self.mark = node.map_or_else(Mark::default, Node::mark);
+        node.is_some()
+    }
+}

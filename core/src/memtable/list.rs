@@ -1,0 +1,212 @@
+//! The skip list over (table ascending, key ascending, sequence descending), after
+//! Pugh, "Skip lists: a probabilistic alternative to balanced trees", 1990.
+//!
+//! Heights come from a hash of the number of entries before, so that the same
+//! operations give the same bytes.
+//!
+//! A slot keeps, beside its link, the *rank* of the entry it links to: eight bits
+//! of the table and three bytes of the key, in an order that never contradicts
+//! that of the entries. So a search touches an entry only when it steps onto it,
+//! or when ranks tie. `arena` tells why a rank read without a lock is never too
+//! low: a search that descends because of one has seen the list as it was a
+//! moment ago, which lacks only entries that its snapshot can't see.
+
+use super::arena::{Node, Pen, Rung};
+use crate::format::bytes::head_of;
+use core::cmp::Ordering;
+
+/// Tables from this number on share their eight bits, and differ in the rest.
+const TABLE_RANK_MAX: u32 = 255;
+
+/// So many levels above the lowest have half the entries of the one below; those
+/// above, which the processor's cache holds, a quarter. A step onto an entry is a
+/// cache miss on the lowest levels, and a look at a rank is none: with half the
+/// entries there is half a step on a level, with a quarter one and a half, which is
+/// more in sum. Measured: 25 % less time for a random insert or get than with
+/// quarters throughout, for 5 bytes more an entry.
+const DENSE_LEVELS: u32 = 4;
+
+/// The first bits of an entry's place in the order.
+pub(super) fn rank_of(table: u32, key: &[u8]) -> u32 {
+    match table.checked_sub(TABLE_RANK_MAX) {
+        None => table << 24 | head_of(key) >> 8,
+        Some(above) => TABLE_RANK_MAX << 24 | above.min(0x00FF_FFFF),
+    }
+}
+
+/// The height of the entry inserted after `count` others, of a list of `levels`.
+pub(super) fn height_of(count: u32, levels: u32) -> u32 {
+    // The finalizer of SplitMix64 (Steele, Lea, Flood, 2014).
+    let mut mixed = u64::from(count)
+        .wrapping_add(1)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^= mixed >> 31;
+    let zeros = mixed.trailing_zeros();
+    let height = 1 + zeros.min(DENSE_LEVELS) + zeros.saturating_sub(DENSE_LEVELS) / 2;
+    height.min(levels)
+}
+
+/// The levels of a list in an arena of `arena_bytes`: so many that few of the
+/// entries that it may hold reach the highest.
+pub(super) fn levels_for(arena_bytes: usize) -> u32 {
+    let doublings = (arena_bytes / 64).max(1).ilog2();
+    1 + doublings.min(DENSE_LEVELS) + doublings.saturating_sub(DENSE_LEVELS) / 2
+}
+
+/// A place in the order.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'k> {
+    rank: u32,
+    table: u32,
+    key: &'k [u8],
+    sequence: u64,
+}
+
+impl<'k> Target<'k> {
+    /// The version of a key with `sequence`; those with lower ones follow.
+    pub(super) fn new(table: u32, key: &'k [u8], sequence: u64) -> Self {
+        Self {
+            rank: rank_of(table, key),
+            table,
+            key,
+            sequence,
+        }
+    }
+
+    /// How `node` stands to this place, and whether it has the same table and key.
+    #[inline]
+    pub(super) fn compare(&self, node: Node<'_>) -> (Ordering, bool) {
+        let (table, key, sequence) = node.place();
+        match table.cmp(&self.table).then_with(|| key.cmp(self.key)) {
+            Ordering::Equal => (self.sequence.cmp(&sequence), true),
+            other => (other, false),
+        }
+    }
+
+    /// Whether `rung` has a successor before this place.
+    #[inline]
+    fn is_after_next(&self, rung: Rung<'_>) -> bool {
+        let rank = rung.rank();
+        if rank > self.rank {
+            return false;
+        }
+        match rung.next().and_then(Rung::node) {
+            None => false,
+            Some(node) => rank < self.rank || self.compare(node).0 == Ordering::Less,
+        }
+    }
+}
+
+/// Where a search ended on the lowest level.
+pub(super) struct Spot<'a> {
+    /// The last entry before the target, or the sentinel.
+    pub(super) before: Rung<'a>,
+    /// The first entry at or after the target, if it has the target's table and key.
+    pub(super) version: Option<Node<'a>>,
+}
+
+/// Searches from `start` down; `trail` is told the predecessor on each level.
+#[inline]
+pub(super) fn search<'a>(
+    start: Rung<'a>,
+    target: &Target<'_>,
+    mut trail: impl FnMut(Rung<'a>),
+) -> Spot<'a> {
+    let mut rung = start;
+    // The first entry known not to be before the target; 0: none is known.
+    let mut bound = 0;
+    let mut bound_version = None;
+    loop {
+        let version = loop {
+            let rank = rung.rank();
+            if rank > target.rank {
+                break None;
+            }
+            let Some(next) = rung.next() else {
+                break None;
+            };
+            if rank == target.rank {
+                if next.is_at(bound) {
+                    break bound_version;
+                }
+                let Some(node) = next.node() else {
+                    break None;
+                };
+                let (order, same_key) = target.compare(node);
+                if order != Ordering::Less {
+                    bound = next.offset();
+                    bound_version = same_key.then_some(node);
+                    break bound_version;
+                }
+            }
+            rung = next;
+        };
+        trail(rung);
+        match rung.down() {
+            Some(lower) => rung = lower,
+            None => {
+                return Spot {
+                    before: rung,
+                    version,
+                };
+            }
+        }
+    }
+}
+
+/// The first entry at or after the target.
+pub(super) fn lower_bound<'a>(top: Rung<'a>, target: &Target<'_>) -> Option<Node<'a>> {
+    let mut rung = search(top, target, |_| ()).before;
+    loop {
+        let next = rung.next()?;
+        let node = next.node()?;
+        if target.compare(node).0 != Ordering::Less {
+            return Some(node);
+        }
+        // Inserted since the search read this slot's rank.
+        rung = next;
+    }
+}
+
+/// The last entry before the target.
+pub(super) fn last_before<'a>(top: Rung<'a>, target: &Target<'_>) -> Option<Node<'a>> {
+    search(top, target, |_| ()).before.node()
+}
+
+/// The last entry of all.
+pub(super) fn last<'a>(top: Rung<'a>) -> Option<Node<'a>> {
+    let mut rung = top;
+    loop {
+        while let Some(next) = rung.next() {
+            rung = next;
+        }
+        match rung.down() {
+            Some(lower) => rung = lower,
+            None => return rung.node(),
+        }
+    }
+}
+
+/// Sets the fingers to the predecessors of `target` on all levels. Before, they
+/// are those of the entry inserted last, or it itself; a target after it is
+/// found from there, by climbing as far as needed: `is_after_last` says so.
+pub(super) fn place_fingers<'a>(
+    pen: &Pen<'a>,
+    top: Rung<'a>,
+    levels: u32,
+    target: &Target<'_>,
+    is_after_last: bool,
+) {
+    let start = if is_after_last {
+        let mut level = 0;
+        while level + 1 < levels && target.is_after_next(pen.finger(level)) {
+            level += 1;
+        }
+        pen.finger(level)
+    } else {
+        top
+    };
+    search(start, target, |rung| pen.set_finger(rung));
+}

@@ -1,0 +1,86 @@
+//! Finding the newest superblock of a page file.
+
+use crate::error::{CorruptionReason, Error, IoAction, Result};
+use crate::format::checksum::Checksum;
+use crate::format::superblock::{FORMAT_VERSION, SUPERBLOCK_BYTES, Superblock, SuperblockFound};
+use lightning_platform::{File, IoErrorKind, Storage};
+
+/// Features that this version knows, of each of the three classes.
+const KNOWN_FEATURES: u32 = 0;
+
+/// The newest valid superblock.
+///
+/// # Errors
+/// [`Error::NotADatabase`] where no superblock ever stood, corruption where none
+/// is valid, [`Error::Unsupported`] for a newer format or unknown features.
+pub fn newest_superblock(
+    storage: &dyn Storage,
+    checksum: Checksum,
+    for_writing: bool,
+) -> Result<Superblock> {
+    let length = storage
+        .length(File::Pages)
+        .map_err(|error| Error::io(error, IoAction::Length, File::Pages, 0))?
+        .ok_or(Error::NotADatabase)?;
+    let mut newest: Option<Superblock> = None;
+    let mut version = None;
+    let mut damaged = false;
+    // Slot 1 stands at the block size, which a damaged slot 0 doesn't tell.
+    let offsets = core::iter::once(0).chain((9..=24).map(|shift| 1_u64 << shift));
+    for offset in offsets {
+        if offset + SUPERBLOCK_BYTES as u64 > length {
+            continue;
+        }
+        let mut bytes = [0; SUPERBLOCK_BYTES];
+        match storage.read(File::Pages, offset, &mut bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind == IoErrorKind::UnexpectedEnd => continue,
+            Err(error) => return Err(Error::io(error, IoAction::Read, File::Pages, offset)),
+        }
+        match Superblock::decode(&bytes, checksum) {
+            SuperblockFound::Valid(found) => {
+                let in_a_slot = offset == 0 || offset == u64::from(found.block_bytes);
+                if in_a_slot && newest.is_none_or(|best| best.generation < found.generation) {
+                    newest = Some(found);
+                }
+            }
+            SuperblockFound::Version(number) => version = Some(number),
+            SuperblockFound::Damaged => damaged = true,
+            SuperblockFound::Nothing => {}
+        }
+    }
+    if let Some(version) = version.filter(|version| *version > FORMAT_VERSION) {
+        return Err(Error::Unsupported {
+            version,
+            features: 0,
+        });
+    }
+    let Some(superblock) = newest else {
+        return Err(if damaged || length > 0 {
+            Error::corrupt(CorruptionReason::NoSuperblock, File::Pages, 0)
+        } else {
+            Error::NotADatabase
+        });
+    };
+    let refused = superblock.features_incompatible
+        | if for_writing {
+            superblock.features_read
+        } else {
+            0
+        };
+    if refused & !KNOWN_FEATURES != 0 {
+        return Err(Error::Unsupported {
+            version: FORMAT_VERSION,
+            features: refused & !KNOWN_FEATURES,
+        });
+    }
+    let blocks = length / u64::from(superblock.block_bytes);
+    if blocks < superblock.file_blocks {
+        return Err(Error::corrupt(
+            CorruptionReason::OutOfFile,
+            File::Pages,
+            length,
+        ));
+    }
+    Ok(superblock)
+}

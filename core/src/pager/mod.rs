@@ -1,0 +1,519 @@
+//! Pages: from a reference to checked bytes in memory, and back to the medium.
+//!
+//! # Reading
+//! A traversal enters an epoch and follows references from frame to frame. What
+//! is not in memory ends the epoch: the reference is copied, the page is loaded
+//! into a frame that nobody else sees, checked once (FORMAT.md 2.2), published and
+//! pinned; the traversal goes on from there. A snapshot's pages are neither
+//! changed nor reused while it lives (see `space`), so that going on from the
+//! middle is as right as starting again.
+//!
+//! # Writing
+//! Nothing here is ever changed in place. `writer` gives a finished page a place
+//! in a block that no published state uses, `space` knows which those are, and
+//! `flip` makes a new state the published one, in an order that leaves either the
+//! old one or the new one after any power cut.
+
+mod epoch;
+mod find;
+mod flip;
+mod frames;
+mod space;
+mod writer;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use epoch::{EpochGuard, Epochs, Retired};
+pub use find::newest_superblock;
+pub use flip::{FlipInput, PageStore, Published, StorePlan, StoreStatistics};
+pub use frames::{FramePlan, FrameStatistics, Frames};
+
+use crate::error::{CorruptionReason, Error, IoAction, Result};
+use crate::format::branch::validate_branch;
+use crate::format::bytes::{get_16, get_u8, get_u16, get_u32, get_u64, put};
+use crate::format::checksum::Checksum;
+use crate::format::leaf::validate_leaf;
+use crate::format::page_ref::{PageKind, PageRef};
+use alloc::sync::Arc;
+use lightning_platform::{Cipher, Codec, File, PageIdentity, Storage};
+
+/// Bytes of the envelope of a compressed or encrypted page (FORMAT.md 2.2).
+pub const ENVELOPE_BYTES: usize = 32;
+const COMPRESSED: u32 = 1 << 31;
+
+/// The sizes and identities that every page of a database shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes of a page as the superblock has it.
+    pub page_bytes: usize,
+    /// Bytes of a page in memory: less by the envelope where there is one.
+    pub plain_bytes: usize,
+    /// Bytes of what addresses count.
+    pub unit_bytes: usize,
+    /// Bytes of what space is given out by.
+    pub block_bytes: usize,
+    /// Bytes of a check in a branch: 4 or 16.
+    pub check_bytes: usize,
+    /// Seeds every check.
+    pub lineage_id: [u8; 16],
+}
+
+impl Layout {
+    /// Units that an uncompressed page takes.
+    #[must_use]
+    pub fn page_units(&self) -> u16 {
+        u16::try_from(self.page_bytes / self.unit_bytes.max(1)).unwrap_or(u16::MAX)
+    }
+
+    /// Units in a block.
+    #[must_use]
+    pub fn block_units(&self) -> u64 {
+        (self.block_bytes / self.unit_bytes.max(1)) as u64
+    }
+
+    /// The byte offset of an address, or `None` past what a file can hold.
+    #[must_use]
+    pub fn offset(&self, address: u64) -> Option<u64> {
+        address.checked_mul(self.unit_bytes as u64)
+    }
+}
+
+/// The way from references to pages. Shared by all readers.
+pub struct Pager {
+    storage: Arc<dyn Storage>,
+    codec: Option<Arc<dyn Codec>>,
+    cipher: Option<Arc<dyn Cipher>>,
+    checksum: Checksum,
+    layout: Layout,
+    frames: Frames,
+}
+
+impl Pager {
+    /// A pager over `storage`.
+    #[must_use]
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        codec: Option<Arc<dyn Codec>>,
+        cipher: Option<Arc<dyn Cipher>>,
+        checksum: Checksum,
+        layout: Layout,
+        frames: Frames,
+    ) -> Self {
+        Self {
+            storage,
+            codec,
+            cipher,
+            checksum,
+            layout,
+            frames,
+        }
+    }
+
+    /// Sizes and identities.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The checksum in use.
+    #[must_use]
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+
+    /// The storage.
+    #[must_use]
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// Counters of the frame pool.
+    #[must_use]
+    pub fn statistics(&self) -> FrameStatistics {
+        self.frames.statistics()
+    }
+
+    /// The epochs that frames and versions are retired by.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.frames.epochs
+    }
+
+    /// Begins a traversal. Holds a reader slot until dropped: no I/O meanwhile.
+    #[inline]
+    #[must_use]
+    pub fn enter(&self) -> Traversal<'_> {
+        Traversal {
+            pager: self,
+            _epoch: self.frames.epochs.enter(),
+        }
+    }
+
+    /// The page, from memory or from storage, pinned.
+    ///
+    /// # Errors
+    /// I/O, corruption, or [`Error::OverLimit`] when every frame is pinned.
+    pub fn page(&self, page: &PageRef, table: u32) -> Result<Pin<'_>> {
+        {
+            let traversal = self.enter();
+            if let Some(pin) = traversal.page(page).and_then(|view| view.pin()) {
+                return Ok(pin);
+            }
+        }
+        self.load(page, table)
+    }
+
+    /// Loads a page that was not found in memory, and pins it.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page).
+    pub fn load(&self, page: &PageRef, table: u32) -> Result<Pin<'_>> {
+        let mut held = self.frames.hold()?;
+        self.read_into(page, table, held.bytes_mut())?;
+        let branch = page.kind == PageKind::Branch;
+        let frame = self
+            .frames
+            .publish(held, page.address, page.birth_generation, branch);
+        Ok(Pin { pager: self, frame })
+    }
+
+    /// Puts a page that was just written into memory, where a frame is to be had.
+    pub fn install(&self, page: &PageRef, bytes: &[u8]) {
+        if let Ok(mut held) = self.frames.hold() {
+            let to = held.bytes_mut();
+            if to.len() == bytes.len() {
+                to.copy_from_slice(bytes);
+                let branch = page.kind == PageKind::Branch;
+                let frame = self
+                    .frames
+                    .publish(held, page.address, page.birth_generation, branch);
+                self.frames.unpin(frame);
+            }
+        }
+    }
+
+    /// Reads a page from storage into `plain` and checks it, past the frames.
+    ///
+    /// # Errors
+    /// I/O or corruption.
+    pub fn read_into(&self, page: &PageRef, table: u32, plain: &mut [u8]) -> Result<()> {
+        let offset = self
+            .layout
+            .offset(page.address)
+            .ok_or_else(|| Error::corrupt(CorruptionReason::OutOfFile, File::Pages, u64::MAX))?;
+        let stored_bytes = usize::from(page.units) * self.layout.unit_bytes;
+        let damage = |reason| Error::corrupt(reason, File::Pages, offset);
+        if stored_bytes > self.layout.page_bytes {
+            return Err(damage(CorruptionReason::Structure));
+        }
+        let read = |buffer: &mut [u8]| {
+            self.storage
+                .read(File::Pages, offset, buffer)
+                .map_err(|error| {
+                    if error.kind == lightning_platform::IoErrorKind::UnexpectedEnd {
+                        damage(CorruptionReason::OutOfFile)
+                    } else {
+                        Error::io(error, IoAction::Read, File::Pages, offset)
+                    }
+                })
+        };
+        if self.codec.is_none() && self.cipher.is_none() {
+            if stored_bytes != plain.len() {
+                return Err(damage(CorruptionReason::Structure));
+            }
+            read(plain)?;
+            let crc = self
+                .checksum
+                .page(&self.layout.lineage_id, page.address, plain);
+            if crc != page.crc() || get_u32(plain, 0) != crc {
+                return Err(damage(CorruptionReason::Checksum));
+            }
+        } else {
+            let mut scratch = self.frames.hold()?;
+            self.open_envelope(page, offset, plain, &mut scratch, &read)?;
+        }
+        self.validate(page, table, plain).map_err(damage)
+    }
+
+    /// Reads the stored form by way of a second frame, and restores the plain form.
+    fn open_envelope(
+        &self,
+        page: &PageRef,
+        offset: u64,
+        plain: &mut [u8],
+        scratch: &mut frames::HeldFrame<'_>,
+        read: &dyn Fn(&mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let damage = |reason| Error::corrupt(reason, File::Pages, offset);
+        let stored_bytes = usize::from(page.units) * self.layout.unit_bytes;
+        // The stored form is at most `plain + ENVELOPE_BYTES` long: the envelope is
+        // read by itself, what it holds into the frame.
+        let mut envelope = [0; ENVELOPE_BYTES];
+        let body_bytes = stored_bytes.saturating_sub(ENVELOPE_BYTES);
+        let body = scratch
+            .bytes_mut()
+            .get_mut(..body_bytes)
+            .ok_or_else(|| damage(CorruptionReason::Structure))?;
+        read(&mut envelope)?;
+        self.storage
+            .read(
+                File::Pages,
+                offset.saturating_add(ENVELOPE_BYTES as u64),
+                body,
+            )
+            .map_err(|error| Error::io(error, IoAction::Read, File::Pages, offset))?;
+        let state = self.checksum.append(
+            self.checksum.of(&self.layout.lineage_id),
+            &page.address.to_le_bytes(),
+        );
+        let state = self
+            .checksum
+            .append(state, envelope.get(4..).unwrap_or(&[]));
+        let crc = self.checksum.append(state, body);
+        if get_u32(&envelope, 0) != crc || (self.cipher.is_none() && crc != page.crc()) {
+            return Err(damage(CorruptionReason::Checksum));
+        }
+        if let Some(cipher) = &self.cipher {
+            let identity = self.identity(page.address, page.birth_generation);
+            let salt = get_16(&envelope, 8);
+            let counter = get_u64(&envelope, 24);
+            cipher
+                .open(&identity, &salt, counter, body, &page.check)
+                .map_err(|_| damage(CorruptionReason::Transform))?;
+        }
+        let word = get_u32(&envelope, 4);
+        let packed_bytes = (word & !COMPRESSED) as usize;
+        let content = body
+            .get(..packed_bytes)
+            .ok_or_else(|| damage(CorruptionReason::Structure))?;
+        if word & COMPRESSED == 0 {
+            if content.len() != plain.len() {
+                return Err(damage(CorruptionReason::Structure));
+            }
+            plain.copy_from_slice(content);
+            return Ok(());
+        }
+        let codec = self
+            .codec
+            .as_ref()
+            .ok_or_else(|| damage(CorruptionReason::Transform))?;
+        codec
+            .decompress(content, plain)
+            .map_err(|_| damage(CorruptionReason::Transform))
+    }
+
+    fn identity(&self, address: u64, birth_generation: u64) -> PageIdentity {
+        PageIdentity {
+            lineage_id: self.layout.lineage_id,
+            address: address.saturating_mul(self.layout.unit_bytes as u64),
+            birth_generation,
+        }
+    }
+
+    /// The checks of FORMAT.md 2.2 behind the checksum.
+    fn validate(
+        &self,
+        page: &PageRef,
+        table: u32,
+        plain: &[u8],
+    ) -> core::result::Result<(), CorruptionReason> {
+        if get_u8(plain, 4) != page.kind as u8
+            || get_u8(plain, 5) != page.level
+            || get_u64(plain, 8) != page.birth_generation
+            || get_u32(plain, 16) != table
+        {
+            return Err(CorruptionReason::Identity);
+        }
+        match page.kind {
+            PageKind::Leaf if page.level == 0 => validate_leaf(plain),
+            PageKind::Branch if page.level > 0 => validate_branch(plain, self.layout.check_bytes),
+            PageKind::Leaf | PageKind::Branch => Err(CorruptionReason::Identity),
+            PageKind::Space => space::validate_bitmap(plain, &self.layout),
+            PageKind::Pending => space::validate_pending(plain),
+            PageKind::Filter | PageKind::Extent => {
+                if usize::from(get_u16(plain, 20)) <= plain.len() {
+                    Ok(())
+                } else {
+                    Err(CorruptionReason::Structure)
+                }
+            }
+        }
+    }
+
+    /// Gives a finished plain page its stored form in `stored`, a whole page long,
+    /// and answers its units and check.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the buffers don't have the layout's sizes.
+    fn seal(&self, page: &Sealing<'_>, plain: &[u8], stored: &mut [u8]) -> Result<(u16, [u8; 16])> {
+        let Sealing {
+            address,
+            birth_generation,
+            salt,
+            counter,
+            compress,
+        } = *page;
+        if plain.len() != self.layout.plain_bytes || stored.len() != self.layout.page_bytes {
+            return Err(Error::Internal(1));
+        }
+        if self.codec.is_none() && self.cipher.is_none() {
+            stored.copy_from_slice(plain);
+            let crc = self.checksum.page(&self.layout.lineage_id, address, stored);
+            put(stored, 0, &crc.to_le_bytes());
+            return Ok((self.layout.page_units(), PageRef::crc_check(crc)));
+        }
+        stored.fill(0);
+        let (envelope, body) = stored
+            .split_at_mut_checked(ENVELOPE_BYTES)
+            .ok_or(Error::Internal(2))?;
+        let unit = self.layout.unit_bytes;
+        // Compression has to save a unit to be worth its undoing.
+        let room = body.len().saturating_sub(unit);
+        let packed = match (&self.codec, compress) {
+            (Some(codec), true) => body
+                .get_mut(..room)
+                .and_then(|room| codec.compress(plain, room))
+                .filter(|packed| *packed <= room),
+            _ => None,
+        };
+        let word = match packed {
+            Some(packed) => u32::try_from(packed).unwrap_or(0) | COMPRESSED,
+            None => {
+                body.copy_from_slice(plain);
+                u32::try_from(plain.len()).unwrap_or(0)
+            }
+        };
+        let content_bytes = packed.unwrap_or(plain.len());
+        if let Some(rest) = body.get_mut(content_bytes..) {
+            rest.fill(0);
+        }
+        let units = (ENVELOPE_BYTES + content_bytes).div_ceil(unit.max(1));
+        put(envelope, 4, &word.to_le_bytes());
+        let used = units * unit - ENVELOPE_BYTES;
+        let mut tag = None;
+        if let Some(cipher) = &self.cipher {
+            put(envelope, 8, salt);
+            put(envelope, 24, &counter.to_le_bytes());
+            let identity = self.identity(address, birth_generation);
+            let body = body.get_mut(..used).ok_or(Error::Internal(3))?;
+            tag = Some(cipher.seal(&identity, salt, counter, body));
+        }
+        let whole = stored.get(..units * unit).ok_or(Error::Internal(4))?;
+        let crc = self.checksum.page(&self.layout.lineage_id, address, whole);
+        put(stored, 0, &crc.to_le_bytes());
+        let units = u16::try_from(units).map_err(|_| Error::Internal(5))?;
+        Ok((units, tag.unwrap_or_else(|| PageRef::crc_check(crc))))
+    }
+}
+
+/// What a page is sealed with.
+struct Sealing<'a> {
+    address: u64,
+    birth_generation: u64,
+    salt: &'a [u8; 16],
+    counter: u64,
+    /// Off for pages whose room was counted before they were written.
+    compress: bool,
+}
+
+/// A traversal in memory: what it finds stays until it is dropped.
+pub struct Traversal<'p> {
+    pager: &'p Pager,
+    _epoch: EpochGuard<'p>,
+}
+
+impl<'p> Traversal<'p> {
+    /// The page, if it is in memory.
+    #[inline]
+    #[must_use]
+    pub fn page<'t>(&'t self, page: &PageRef) -> Option<PageView<'t, 'p>> {
+        let frame = self
+            .pager
+            .frames
+            .find(page.address, page.birth_generation)?;
+        Some(PageView {
+            traversal: self,
+            frame,
+        })
+    }
+
+    /// A child of a branch, if it is in memory.
+    #[inline]
+    #[must_use]
+    pub fn child<'t>(
+        &'t self,
+        parent: &PageView<'t, 'p>,
+        index: usize,
+        address: u64,
+        birth_generation: u64,
+    ) -> Option<PageView<'t, 'p>> {
+        let frame = self
+            .pager
+            .frames
+            .find_child(parent.frame, index, address, birth_generation)?;
+        Some(PageView {
+            traversal: self,
+            frame,
+        })
+    }
+
+    /// A pinned page as part of this traversal.
+    #[inline]
+    #[must_use]
+    pub fn pinned<'t>(&'t self, pin: &Pin<'p>) -> PageView<'t, 'p> {
+        PageView {
+            traversal: self,
+            frame: pin.frame,
+        }
+    }
+}
+
+/// A page in memory, readable while its traversal lives.
+#[derive(Clone, Copy)]
+pub struct PageView<'t, 'p> {
+    traversal: &'t Traversal<'p>,
+    frame: u32,
+}
+
+impl<'t, 'p> PageView<'t, 'p> {
+    /// The page's bytes.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &'t [u8] {
+        self.traversal.pager.frames.bytes(self.frame)
+    }
+
+    /// Keeps the page beyond the traversal; `None` when it is just being evicted.
+    #[inline]
+    #[must_use]
+    pub fn pin(&self) -> Option<Pin<'p>> {
+        let pager = self.traversal.pager;
+        pager.frames.pin(self.frame).then_some(Pin {
+            pager,
+            frame: self.frame,
+        })
+    }
+}
+
+/// A page kept in memory until dropped.
+pub struct Pin<'p> {
+    pager: &'p Pager,
+    frame: u32,
+}
+
+impl Pin<'_> {
+    /// The page's bytes.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.pager.frames.bytes(self.frame)
+    }
+}
+
+impl Drop for Pin<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pager.frames.unpin(self.frame);
+    }
+}

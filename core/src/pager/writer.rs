@@ -1,0 +1,241 @@
+//! Where finished pages go: sequential writes into stretches of free blocks.
+//!
+//! Pages are packed into a buffer of whole blocks in the order in which they
+//! are finished, and written when it is full. Pages that share a block are so
+//! written by one write, and a block that was written is never added to: what
+//! is left of it at the end of a write is given back, dead.
+
+use super::space::{Space, Stretch};
+use super::{Layout, Pager, Sealing};
+use crate::error::{Error, IoAction, Result};
+use crate::format::bytes::put;
+use crate::format::page_ref::{PageKind, PageRef};
+use crate::mem::{Array, Budget};
+use lightning_platform::{File, MemoryUse};
+
+/// What a finished page is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewPage {
+    pub kind: PageKind,
+    pub level: u8,
+    pub birth_generation: u64,
+    /// Off where room was counted before.
+    pub compress: bool,
+}
+
+/// The write buffer and the stretch that it goes to.
+pub(super) struct Writer {
+    layout: Layout,
+    buffer: Array<u8>,
+    /// Bytes of the buffer that hold pages.
+    filled: usize,
+    /// The stretch in use; what is before `next` was written.
+    stretch: Option<Stretch>,
+    /// Address of the buffer's first byte.
+    next: u64,
+    /// Blocks asked for at a time.
+    stretch_blocks: u64,
+    salt: [u8; 16],
+    counter: u64,
+    /// Bytes written to the page file since open.
+    pub bytes_written: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        budget: &mut Budget,
+        layout: Layout,
+        buffer_bytes: usize,
+        salt: [u8; 16],
+    ) -> Result<Self> {
+        let blocks = (buffer_bytes / layout.block_bytes).max(1);
+        Ok(Self {
+            layout,
+            buffer: Array::zeroed(budget, MemoryUse::Buffer, blocks * layout.block_bytes)?,
+            filled: 0,
+            stretch: None,
+            next: 0,
+            stretch_blocks: (blocks as u64).max(1) * 4,
+            salt,
+            counter: 0,
+            bytes_written: 0,
+        })
+    }
+
+    /// Forgets the stretch and what is buffered: the state being built is given up.
+    pub(super) fn reset(&mut self) {
+        self.filled = 0;
+        self.stretch = None;
+        self.next = 0;
+    }
+
+    /// Units of the stretch that pages can still be given.
+    fn left_units(&self) -> u64 {
+        let Some(stretch) = self.stretch else {
+            return 0;
+        };
+        let filled_units = (self.filled / self.layout.unit_bytes) as u64;
+        (stretch.address + stretch.units).saturating_sub(self.next + filled_units)
+    }
+
+    /// Makes room for exactly `pages` uncompressed pages that are then written
+    /// without touching a bitmap: the end of the stretch behind them is given back.
+    pub(super) fn reserve_exactly(
+        &mut self,
+        pager: &Pager,
+        space: &mut Space,
+        pages: u64,
+    ) -> Result<()> {
+        let page_units = u64::from(self.layout.page_units());
+        let block_units = self.layout.block_units();
+        let needed = pages * page_units;
+        if pager.codec.is_some() {
+            // Compressed pages may have left the buffer in the middle of a block,
+            // and its end would be given back after the bitmaps are written.
+            self.write_out(pager, space)?;
+        }
+        if self.left_units() < needed {
+            self.close(pager, space)?;
+            let blocks = needed.div_ceil(block_units);
+            let stretch = space.allocate(pager, blocks, blocks)?;
+            self.stretch = Some(stretch);
+            self.next = stretch.address;
+        }
+        if let Some(stretch) = &mut self.stretch {
+            let filled_units = (self.filled / self.layout.unit_bytes) as u64;
+            let end = self.next + filled_units + needed;
+            let old_end = stretch.address + stretch.units;
+            space.clear(pager, end, old_end.saturating_sub(end))?;
+            stretch.units = end - stretch.address;
+        }
+        Ok(())
+    }
+
+    /// Whether [`reserve_exactly`](Self::reserve_exactly) would need a new stretch.
+    pub(super) fn has_room(&self, pages: u64) -> bool {
+        self.left_units() >= pages * u64::from(self.layout.page_units())
+    }
+
+    /// Gives a finished plain page its place. Its header gets the birth generation.
+    pub(super) fn append(
+        &mut self,
+        pager: &Pager,
+        space: &mut Space,
+        page: NewPage,
+        plain: &mut [u8],
+    ) -> Result<PageRef> {
+        let page_units = u64::from(self.layout.page_units());
+        if self.left_units() < page_units {
+            self.close(pager, space)?;
+            let stretch = space.allocate(pager, 1, self.stretch_blocks)?;
+            self.stretch = Some(stretch);
+            self.next = stretch.address;
+        }
+        if self.buffer.len() - self.filled < self.layout.page_bytes {
+            self.write_out(pager, space)?;
+            if self.left_units() < page_units {
+                return self.append(pager, space, page, plain);
+            }
+        }
+        put(plain, 8, &page.birth_generation.to_le_bytes());
+        let address = self.next + (self.filled / self.layout.unit_bytes) as u64;
+        let stored = self
+            .buffer
+            .get_mut(self.filled..self.filled + self.layout.page_bytes)
+            .ok_or(Error::Internal(30))?;
+        self.counter += 1;
+        let sealing = Sealing {
+            address,
+            birth_generation: page.birth_generation,
+            salt: &self.salt,
+            counter: self.counter,
+            compress: page.compress,
+        };
+        let (units, check) = pager.seal(&sealing, plain, stored)?;
+        self.filled += usize::from(units) * self.layout.unit_bytes;
+        Ok(PageRef {
+            address,
+            birth_generation: page.birth_generation,
+            units,
+            level: page.level,
+            kind: page.kind,
+            check,
+        })
+    }
+
+    /// Writes what is buffered, padded to whole blocks.
+    pub(super) fn write_out(&mut self, pager: &Pager, space: &mut Space) -> Result<()> {
+        if self.filled == 0 {
+            return Ok(());
+        }
+        let block = self.layout.block_bytes;
+        let length = self.filled.div_ceil(block) * block;
+        let length = length.min(self.buffer.len());
+        if let Some(padding) = self.buffer.get_mut(self.filled..length) {
+            padding.fill(0);
+        }
+        let offset = self.layout.offset(self.next).ok_or(Error::Internal(31))?;
+        extend(pager, space, offset, length)?;
+        let bytes = self.buffer.get(..length).ok_or(Error::Internal(32))?;
+        write_fresh(pager, offset, bytes)?;
+        self.bytes_written += length as u64;
+        let used_end = self.next + (self.filled / self.layout.unit_bytes) as u64;
+        self.next += (length / self.layout.unit_bytes) as u64;
+        self.filled = 0;
+        let stretch_end = self
+            .stretch
+            .map_or(0, |stretch| stretch.address + stretch.units);
+        let dead_end = self.next.min(stretch_end);
+        if dead_end > used_end {
+            space.clear(pager, used_end, dead_end - used_end)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is buffered and gives the rest of the stretch back.
+    pub(super) fn close(&mut self, pager: &Pager, space: &mut Space) -> Result<()> {
+        self.write_out(pager, space)?;
+        if let Some(stretch) = self.stretch.take() {
+            let end = stretch.address + stretch.units;
+            if end > self.next {
+                space.clear(pager, self.next, end - self.next)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The buffer, for who writes something else while no page is in it.
+    pub(super) fn idle_buffer(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+}
+
+/// Writes whole blocks that hold nothing live, erased first where the medium asks for it.
+pub(super) fn write_fresh(pager: &Pager, offset: u64, bytes: &[u8]) -> Result<()> {
+    let storage = pager.storage();
+    if storage.geometry().erase_before_write {
+        let block = pager.layout().block_bytes;
+        let length = bytes.len().div_ceil(block) * block;
+        storage
+            .erase(File::Pages, offset, length as u64)
+            .map_err(|error| Error::io(error, IoAction::Write, File::Pages, offset))?;
+    }
+    storage
+        .write(File::Pages, offset, bytes)
+        .map_err(|error| Error::io(error, IoAction::Write, File::Pages, offset))
+}
+
+/// Makes the file long enough for a write.
+pub(super) fn extend(pager: &Pager, space: &mut Space, offset: u64, length: usize) -> Result<()> {
+    let block = pager.layout().block_bytes as u64;
+    let end = offset.saturating_add(length as u64).div_ceil(block);
+    if end > space.file_blocks {
+        let bytes = end * block;
+        pager
+            .storage()
+            .set_length(File::Pages, bytes)
+            .map_err(|error| Error::io(error, IoAction::Length, File::Pages, bytes))?;
+        space.file_blocks = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Whole-or-error positional transfers.
+//!
+//! Every function loops over short transfers and interrupted calls until all
+//! bytes are through. A transfer of no bytes ends it: for a read the file ends
+//! there, for a write the kernel makes no progress. A batch goes through one
+//! `preadv` or `pwritev` for each stretch of requests that follow one another
+//! in the file; its vector stands on the stack, so that nothing is allocated.
+
+use crate::error::io_error;
+use lightning_platform::{IoError, IoErrorKind, ReadRequest, WriteRequest};
+use rustix::io::Errno;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
+
+/// Buffers of one vectored call: 2 KiB of stack, well below `IOV_MAX`.
+const VECTOR_LENGTH: usize = 128;
+
+/// Zeros to erase with. Small, since constants are part of the program file;
+/// one call repeats it up to [`ERASE_VECTOR_LENGTH`] times.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// Repetitions of [`ZEROS`] in one call: 1 MiB.
+const ERASE_VECTOR_LENGTH: usize = 16;
+
+/// Fills `buffer` from `offset`.
+pub(crate) fn read_exact_at(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<(), IoError> {
+    let mut position = readable_range(offset, buffer.len())?;
+    let mut rest = buffer;
+    while !rest.is_empty() {
+        match rustix::io::pread(file, &mut *rest, position) {
+            Ok(0) => return Err(IoError::of(IoErrorKind::UnexpectedEnd)),
+            Ok(count) => {
+                rest = rest.get_mut(count..).unwrap_or_default();
+                position += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(io_error(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Stores `bytes` at `offset`.
+pub(crate) fn write_all_at(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+    let mut position = writable_range(offset, bytes.len() as u64)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match rustix::io::pwrite(file, rest, position) {
+            Ok(0) => return Err(IoError::of(IoErrorKind::Device)),
+            Ok(count) => {
+                rest = rest.get(count..).unwrap_or_default();
+                position += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(io_error(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Fills the buffers of all requests.
+pub(crate) fn read_batch(
+    file: BorrowedFd<'_>,
+    requests: &mut [ReadRequest<'_>],
+) -> Result<(), IoError> {
+    let mut rest = requests;
+    while !rest.is_empty() {
+        let count = stretch_length(
+            rest.iter()
+                .map(|request| (request.offset, request.buffer.len())),
+        );
+        let (stretch, tail) = rest.split_at_mut(count);
+        match stretch {
+            [single] => read_exact_at(file, single.offset, single.buffer)?,
+            several => read_stretch(file, several)?,
+        }
+        rest = tail;
+    }
+    Ok(())
+}
+
+/// Stores the bytes of all requests.
+pub(crate) fn write_batch(
+    file: BorrowedFd<'_>,
+    requests: &[WriteRequest<'_>],
+) -> Result<(), IoError> {
+    let mut rest = requests;
+    while !rest.is_empty() {
+        let count = stretch_length(
+            rest.iter()
+                .map(|request| (request.offset, request.bytes.len())),
+        );
+        let (stretch, tail) = rest.split_at(count);
+        match stretch {
+            [single] => write_all_at(file, single.offset, single.bytes)?,
+            several => write_stretch(file, several)?,
+        }
+        rest = tail;
+    }
+    Ok(())
+}
+
+/// Writes zeros to a range, so that its blocks are allocated and initialised.
+pub(crate) fn write_zeros_at(file: BorrowedFd<'_>, offset: u64, bytes: u64) -> Result<(), IoError> {
+    let mut position = writable_range(offset, bytes)?;
+    let mut remaining = bytes;
+    while remaining > 0 {
+        let mut planned = 0;
+        let vector: [IoSlice<'_>; ERASE_VECTOR_LENGTH] = std::array::from_fn(|_| {
+            let length = (remaining - planned).min(ZEROS.len() as u64);
+            planned += length;
+            IoSlice::new(ZEROS.get(..length as usize).unwrap_or_default())
+        });
+        match rustix::io::pwritev(file, &vector, position) {
+            Ok(0) => return Err(IoError::of(IoErrorKind::Device)),
+            Ok(count) => {
+                position += count as u64;
+                remaining = remaining.saturating_sub(count as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(io_error(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// How many requests from the first on lie one behind the other, at least one
+/// and at most [`VECTOR_LENGTH`].
+fn stretch_length(mut ranges: impl Iterator<Item = (u64, usize)>) -> usize {
+    let Some((offset, length)) = ranges.next() else {
+        return 0;
+    };
+    let mut end = offset.checked_add(length as u64);
+    let followers = ranges
+        .take(VECTOR_LENGTH - 1)
+        .take_while(|(offset, length)| {
+            let follows = end == Some(*offset);
+            end = offset.checked_add(*length as u64);
+            follows
+        });
+    1 + followers.count()
+}
+
+fn read_stretch(file: BorrowedFd<'_>, requests: &mut [ReadRequest<'_>]) -> Result<(), IoError> {
+    let offset = requests.first().map_or(0, |request| request.offset);
+    let mut remaining: usize = requests.iter().map(|request| request.buffer.len()).sum();
+    let mut position = readable_range(offset, remaining)?;
+    let mut vector: [IoSliceMut<'_>; VECTOR_LENGTH] =
+        std::array::from_fn(|_| IoSliceMut::new(&mut []));
+    let mut used = 0;
+    for (slot, request) in vector.iter_mut().zip(requests) {
+        *slot = IoSliceMut::new(request.buffer);
+        used += 1;
+    }
+    let mut rest = vector.get_mut(..used).unwrap_or_default();
+    while remaining > 0 {
+        match rustix::io::preadv(file, rest, position) {
+            Ok(0) => return Err(IoError::of(IoErrorKind::UnexpectedEnd)),
+            Ok(count) => {
+                // The kernel never transfers more than was asked for, which is
+                // what `advance_slices` asserts.
+                let count = count.min(remaining);
+                IoSliceMut::advance_slices(&mut rest, count);
+                position += count as u64;
+                remaining -= count;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(io_error(errno)),
+        }
+    }
+    Ok(())
+}
+
+fn write_stretch(file: BorrowedFd<'_>, requests: &[WriteRequest<'_>]) -> Result<(), IoError> {
+    let offset = requests.first().map_or(0, |request| request.offset);
+    let mut remaining: usize = requests.iter().map(|request| request.bytes.len()).sum();
+    let mut position = writable_range(offset, remaining as u64)?;
+    let mut vector: [IoSlice<'_>; VECTOR_LENGTH] = std::array::from_fn(|_| IoSlice::new(&[]));
+    let mut used = 0;
+    for (slot, request) in vector.iter_mut().zip(requests) {
+        *slot = IoSlice::new(request.bytes);
+        used += 1;
+    }
+    let mut rest = vector.get_mut(..used).unwrap_or_default();
+    while remaining > 0 {
+        match rustix::io::pwritev(file, rest, position) {
+            Ok(0) => return Err(IoError::of(IoErrorKind::Device)),
+            Ok(count) => {
+                let count = count.min(remaining);
+                IoSlice::advance_slices(&mut rest, count);
+                position += count as u64;
+                remaining -= count;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(io_error(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// `offset`, when the range can lie within a file at all. What passes the
+/// largest offset of Linux passes the end of every file.
+fn readable_range(offset: u64, bytes: usize) -> Result<u64, IoError> {
+    match offset.checked_add(bytes as u64) {
+        Some(end) if end <= i64::MAX as u64 => Ok(offset),
+        _ => Err(IoError::of(IoErrorKind::UnexpectedEnd)),
+    }
+}
+
+/// `offset`, when the range can lie within a file at all.
+fn writable_range(offset: u64, bytes: u64) -> Result<u64, IoError> {
+    match offset.checked_add(bytes) {
+        Some(end) if end <= i64::MAX as u64 => Ok(offset),
+        _ => Err(IoError::of(IoErrorKind::InvalidInput)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_end_at_gaps_and_at_the_vector() {
+        let count = |ranges: &[(u64, usize)]| stretch_length(ranges.iter().copied());
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[(5, 10)]), 1);
+        assert_eq!(count(&[(0, 10), (10, 5), (15, 1)]), 3);
+        assert_eq!(count(&[(0, 10), (11, 5), (16, 1)]), 1);
+        assert_eq!(count(&[(0, 10), (10, 5), (16, 1), (17, 1)]), 2);
+        assert_eq!(count(&[(u64::MAX, 10), (0, 5)]), 1);
+        let many: Vec<_> = (0..1_000).map(|index| (index * 8, 8)).collect();
+        assert_eq!(count(&many), VECTOR_LENGTH);
+    }
+
+    #[test]
+    fn ranges_past_every_file_are_refused() {
+        assert!(readable_range(u64::MAX, 1).is_err());
+        assert!(writable_range(i64::MAX as u64, 1).is_err());
+        assert_eq!(
+            writable_range(i64::MAX as u64 - 1, 1),
+            Ok(i64::MAX as u64 - 1)
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! The table of checks. A check is added by a module of its own and a line here.
+
+mod simulator_power_cut;
+
+/// How much a check does, and from which seed.
+pub struct Settings {
+    /// The origin of every random choice.
+    pub seed: u64,
+    /// As many cases as a release is held to, instead of a few seconds' worth.
+    pub is_long: bool,
+}
+
+/// What a check found.
+pub struct Outcome {
+    /// How many cases it ran.
+    pub cases: u64,
+    /// How many of them broke the rule.
+    pub bad: u64,
+    /// The first bad case, with all that is needed to repeat it.
+    pub first_bad: Option<String>,
+}
+
+/// One entry of the table.
+pub struct Check {
+    /// The name that `--only` takes.
+    pub name: &'static str,
+    /// The rule, in a few words.
+    pub about: &'static str,
+    /// Runs the check.
+    pub run: fn(&Settings) -> Outcome,
+}
+
+/// Every check, in the order in which they run.
+pub const CHECKS: &[Check] = &[simulator_power_cut::CHECK];

@@ -1,0 +1,127 @@
+//! Debian's own Rust compiler, for targets that rustup has no library for here.
+//!
+//! Its packages bring the compiler and the library's sources, so that cargo's
+//! `build-std` can build `core` and `alloc` for any target. It stands behind
+//! rustup's in `PATH`, is called by absolute path in an environment of its own,
+//! and keeps a build folder of its own, because the two compilers differ.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{process, workspace};
+
+const PACKAGES: [&str; 4] = [
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "libstd-rust-web-dev",
+];
+
+/// A compiler and cargo outside rustup, with the library's sources.
+pub struct RegistryToolchain {
+    binaries: PathBuf,
+}
+
+impl RegistryToolchain {
+    /// The installed toolchain, or why there is none.
+    pub fn find() -> Result<Self, String> {
+        let binaries = PathBuf::from("/usr/bin");
+        for name in ["rustc", "cargo"] {
+            if !binaries.join(name).is_file() {
+                return Err(format!(
+                    "{} does not exist (Debian packages {})",
+                    binaries.join(name).display(),
+                    PACKAGES.join(" ")
+                ));
+            }
+        }
+        let toolchain = Self { binaries };
+        let root = process::capture(toolchain.command("rustc").args(["--print", "sysroot"]))
+            .map_err(|error| format!("{error:#}"))?;
+        let sources = Path::new(root.trim()).join("lib/rustlib/src/rust/library/core");
+        if sources.is_dir() {
+            Ok(toolchain)
+        } else {
+            Err(format!(
+                "{} does not exist (Debian package rust-web-src)",
+                sources.display()
+            ))
+        }
+    }
+
+    /// The toolchain, after an attempt to install what is missing.
+    pub fn find_or_install() -> Result<Self, String> {
+        if let Ok(found) = Self::find() {
+            return Ok(found);
+        }
+        if !Path::new("/usr/bin/apt-get").is_file() {
+            return Err("there is no apt-get to install Debian's Rust packages with".to_owned());
+        }
+        let user = process::capture(Command::new("id").arg("-u")).unwrap_or_default();
+        if user.trim() != "0" {
+            return Err("only root can install Debian's Rust packages".to_owned());
+        }
+        // An installation beside another one can lose archives; the second attempt has passed.
+        install()
+            .or_else(|_| install())
+            .map_err(|error| format!("{error:#}"))?;
+        Self::find()
+    }
+
+    /// A cargo command in the root folder that may use `build-std`.
+    pub fn cargo(&self) -> Command {
+        let mut command = self.command("cargo");
+        command.env(
+            "CARGO_TARGET_DIR",
+            workspace::target().join("registry-toolchain"),
+        );
+        command
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(program));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders = vec![self.binaries.clone()];
+        folders.extend(std::env::split_paths(&path));
+        if let Ok(joined) = std::env::join_paths(folders) {
+            command.env("PATH", joined);
+        }
+        for inherited in [
+            "CARGO",
+            "RUSTC",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTUP_TOOLCHAIN",
+            "RUSTFLAGS",
+            "LD_LIBRARY_PATH",
+        ] {
+            command.env_remove(inherited);
+        }
+        command
+            .env("RUSTC", self.binaries.join("rustc"))
+            .env("RUSTC_BOOTSTRAP", "1")
+            .current_dir(workspace::root());
+        command
+    }
+}
+
+/// Installs the packages; waits while another installation holds the lock.
+fn install() -> Result<()> {
+    process::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    process::run(
+        Command::new("apt-get")
+            .args([
+                "install",
+                "--yes",
+                "--quiet",
+                "--no-install-recommends",
+                "-o",
+                "DPkg::Lock::Timeout=600",
+            ])
+            .args(PACKAGES)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+    .context("installing Debian's Rust packages")
+}
