@@ -37,9 +37,13 @@ extern crate alloc;
 extern crate std;
 
 pub mod btree;
+pub mod db;
 pub mod error;
 pub mod format;
 pub mod limits;
 pub mod mem;
+pub mod memtable;
 pub mod pager;
 pub mod sync;
+pub mod txn;
+pub mod wal;

@@ -90,3 +90,65 @@ impl<T> Drop for MutexGuard<'_, T> {
         self.mutex.taken.store(false, Ordering::Release);
     }
 }
+
+/// A value for one owner at a time, who may hold it over an I/O: nobody waits,
+/// who finds it taken is told so.
+pub struct Exclusive<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: as for `Mutex`.
+unsafe impl<T: Send> Send for Exclusive<T> {}
+// SAFETY: as for `Mutex`.
+unsafe impl<T: Send> Sync for Exclusive<T> {}
+
+impl<T> Exclusive<T> {
+    /// A free owner's place around `value`.
+    pub fn new(value: T) -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Becomes the owner, if there is none.
+    pub fn try_enter(&self) -> Option<ExclusiveGuard<'_, T>> {
+        self.taken
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .ok()
+            .map(|_| ExclusiveGuard { place: self })
+    }
+
+    /// The value, through exclusive access.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+/// Ownership of an [`Exclusive`]'s value, until dropped.
+pub struct ExclusiveGuard<'a, T> {
+    place: &'a Exclusive<T>,
+}
+
+impl<T> Deref for ExclusiveGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard is the only one, see `try_enter`.
+        unsafe { &*self.place.value.get() }
+    }
+}
+
+impl<T> DerefMut for ExclusiveGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this guard is the only one, see `try_enter`.
+        unsafe { &mut *self.place.value.get() }
+    }
+}
+
+impl<T> Drop for ExclusiveGuard<'_, T> {
+    fn drop(&mut self) {
+        self.place.taken.store(false, Ordering::Release);
+    }
+}

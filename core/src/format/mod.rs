@@ -9,6 +9,7 @@ pub mod branch_writer;
 pub mod bytes;
 pub mod catalogue;
 pub mod checksum;
+pub mod frame;
 mod keys;
 pub mod leaf;
 pub mod leaf_writer;
@@ -16,4 +17,5 @@ pub mod page;
 pub mod page_ref;
 #[cfg(test)]
 mod random;
+pub mod segment;
 pub mod superblock;

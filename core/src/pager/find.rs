@@ -56,7 +56,7 @@ pub fn newest_superblock(
         });
     }
     let Some(superblock) = newest else {
-        return Err(if damaged || length > 0 {
+        return Err(if damaged {
             Error::corrupt(CorruptionReason::NoSuperblock, File::Pages, 0)
         } else {
             Error::NotADatabase

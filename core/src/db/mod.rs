@@ -1,0 +1,272 @@
+//! The engine: one database, driven by its caller.
+//!
+//! # What is where
+//! `open` brings a database up; `read` answers; `write` takes commits in;
+//! `flush` makes them durable; `maintain` merges memtables into the trees and
+//! gives space back. `slots` lends transactions their memory.
+//!
+//! # Who owns what
+//! * The *sequencer* (a short lock) orders commits: validates, numbers, inserts.
+//!   Which memtables there are, and every new version, is decided under it.
+//! * The *log* has one owner at a time, who flushes; who finds it owned is told
+//!   [`Error::Busy`] and waits in its own way for the watermark to rise.
+//! * *Maintenance* has one owner at a time, who merges, flips and reclaims.
+//! * Lock order: maintenance, then log, then sequencer.
+//!
+//! # Watermarks
+//! *appended* (in a memtable), *written* (the storage has it), *durable* (synced).
+//! Write transactions begin at appended, since log order protects them; readers
+//! begin at durable, or at written where that is what is acknowledged. A memtable
+//! is merged only when durable has passed its last commit, so that no tree ever
+//! holds what a power cut can take back.
+//!
+//! # What is absent
+//! No thread, no clock, no randomness, no waiting: time and entropy come as
+//! values, long work is polled, and what would wait is answered as an error that
+//! says so ([`Error::is_retryable`]).
+
+mod flush;
+mod maintain;
+mod open;
+mod options;
+mod read;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use maintain::{Budgeted, Progress};
+pub use open::OpenInput;
+pub use options::{Durability, Options};
+pub use read::{TableView, Value};
+pub use slots::Transaction;
+pub use write::{Isolation, PutOptions, Ticket};
+
+use crate::btree::Editor;
+use crate::error::{Error, Result};
+use crate::limits::{inline_value_bytes_max, key_bytes_max};
+use crate::mem::Array;
+use crate::memtable::Memtable;
+use crate::pager::{FrameStatistics, PageStore, Pager, StoreStatistics};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, Ordering};
+use crate::txn::{Snapshot, Versions};
+use alloc::sync::Arc;
+use lightning_platform::Wait;
+
+/// The table of names; user tables come after [`FIRST_USER_TABLE`].
+pub const NAMES_TABLE: u32 = 1;
+/// The first id of a user's table.
+pub const FIRST_USER_TABLE: u32 = 16;
+
+const NONE: u32 = u32::MAX;
+
+/// A memtable's place in the engine.
+struct MemtableSlot {
+    memtable: Memtable,
+    state: AtomicU8,
+    /// The memtable whose commits follow, for the log.
+    successor: AtomicU32,
+}
+
+const STATE_FREE: u8 = 0;
+const STATE_ACTIVE: u8 = 1;
+const STATE_FROZEN: u8 = 2;
+const STATE_MERGED: u8 = 3;
+
+/// What orders commits.
+struct Sequencer {
+    active: u32,
+    wall_time_ms: u64,
+    next_table: u32,
+    /// Write transactions that began below it can't be validated any more.
+    validation_floor: u64,
+}
+
+/// The log and how far it was written.
+struct LogState {
+    writer: crate::wal::LogWriter,
+    config: crate::wal::LogConfig,
+    memtable: u32,
+    position: crate::memtable::Position,
+    /// A superblock that no checkpoint frame names yet.
+    checkpoint: Option<crate::wal::Checkpoint>,
+    /// What the commits of the flush under way were promised.
+    flushed_bytes: u64,
+    /// The generation whose superblock's unneeded segments were given back.
+    released: u64,
+}
+
+/// What maintenance owns.
+struct Maintenance {
+    store: PageStore,
+    editor: Editor,
+    merge: Option<maintain::Merge>,
+    changed: Array<maintain::ChangedRoot>,
+    changed_count: usize,
+}
+
+/// Figures of a running engine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Bytes that the memory plan reserved.
+    pub memory_bytes: u64,
+    /// The last commit.
+    pub appended_sequence: u64,
+    /// The last commit that survives a power cut.
+    pub durable_sequence: u64,
+    /// The last commit that is wholly in the trees.
+    pub merged_sequence: u64,
+    /// Bytes in memtables.
+    pub front_bytes: u64,
+    /// Memtables that wait for their merge.
+    pub frozen_memtables: u32,
+    /// Snapshots that are open.
+    pub snapshots: u32,
+    /// Entries in all trees, memtables not counted.
+    pub entries: u64,
+    /// Bytes written to the log since open.
+    pub log_bytes: u64,
+    /// Syncs of the log since open.
+    pub log_syncs: u64,
+    /// Commits since open.
+    pub commits: u64,
+    /// Transactions that failed validation since open.
+    pub conflicts: u64,
+    /// The page file.
+    pub store: StoreStatistics,
+    /// The frames.
+    pub frames: FrameStatistics,
+}
+
+/// An open database.
+///
+/// Shared by reference between threads. Snapshots and transactions are plain
+/// handles that belong to the engine that made them and are given back to it.
+pub struct Engine {
+    id: u64,
+    pager: Pager,
+    versions: Versions,
+    memtables: Array<MemtableSlot>,
+    sequencer: Mutex<Sequencer>,
+    log: Option<Exclusive<LogState>>,
+    maintenance: Exclusive<Maintenance>,
+    transactions: slots::WriteSlots,
+    cursor_buffers: Array<Exclusive<Array<u8>>>,
+    appended: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    merged: AtomicU64,
+    poisoned: AtomicBool,
+    wants_sync: AtomicBool,
+    /// Bytes that the log can take before a segment has to be prepared, and how
+    /// many of them commits in memtables are promised.
+    log_room: AtomicU64,
+    log_promised: AtomicU64,
+    wait: Arc<dyn Wait>,
+    storage_full: AtomicBool,
+    statistics: Counters,
+    options: Options,
+    memory_bytes: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    log_bytes: AtomicU64,
+    log_syncs: AtomicU64,
+    commits: AtomicU64,
+    conflicts: AtomicU64,
+    entries: AtomicU64,
+    file_bytes: AtomicU64,
+    used_bytes: AtomicU64,
+    pending_bytes: AtomicU64,
+    written_bytes: AtomicU64,
+    flips: AtomicU64,
+}
+
+impl Engine {
+    /// The options in use, page and segment size as the database has them.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The longest key, in bytes.
+    #[must_use]
+    pub fn key_bytes_max(&self) -> usize {
+        key_bytes_max(self.pager.layout().page_bytes)
+    }
+
+    /// The longest value, in bytes.
+    #[must_use]
+    pub fn value_bytes_max(&self) -> usize {
+        inline_value_bytes_max(self.pager.layout().page_bytes)
+    }
+
+    /// Figures; approximate while others work.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let front = |slot: &&MemtableSlot| {
+            matches!(
+                slot.state.load(Ordering::Relaxed),
+                STATE_ACTIVE | STATE_FROZEN
+            )
+        };
+        let frozen = |slot: &&MemtableSlot| slot.state.load(Ordering::Relaxed) == STATE_FROZEN;
+        let counters = &self.statistics;
+        Statistics {
+            memory_bytes: self.memory_bytes,
+            appended_sequence: load(&self.appended),
+            durable_sequence: load(&self.durable),
+            merged_sequence: load(&self.merged),
+            front_bytes: self
+                .memtables
+                .iter()
+                .filter(front)
+                .map(|slot| slot.memtable.bytes_used())
+                .sum(),
+            frozen_memtables: u32::try_from(self.memtables.iter().filter(frozen).count())
+                .unwrap_or(0),
+            snapshots: self.versions.open_snapshots(),
+            entries: load(&counters.entries),
+            log_bytes: load(&counters.log_bytes),
+            log_syncs: load(&counters.log_syncs),
+            commits: load(&counters.commits),
+            conflicts: load(&counters.conflicts),
+            store: StoreStatistics {
+                file_bytes: load(&counters.file_bytes),
+                used_bytes: load(&counters.used_bytes),
+                pending_bytes: load(&counters.pending_bytes),
+                written_bytes: load(&counters.written_bytes),
+                flips: load(&counters.flips),
+            },
+            frames: self.pager.statistics(),
+        }
+    }
+
+    /// Whether a write or sync failed for good: see [`Error::Poisoned`].
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    fn poison(&self, error: Error) -> Error {
+        self.poisoned.store(true, Ordering::Release);
+        error
+    }
+
+    fn memtable(&self, index: u32) -> Result<&MemtableSlot> {
+        self.memtables
+            .get(index as usize)
+            .ok_or(Error::Internal(200))
+    }
+
+    /// Checks that a handle is of this engine.
+    fn own(&self, snapshot: &Snapshot) -> Result<()> {
+        if snapshot.engine == self.id {
+            Ok(())
+        } else {
+            Err(Error::Internal(201))
+        }
+    }
+}

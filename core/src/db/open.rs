@@ -1,0 +1,664 @@
+//! Bringing a database up: creating it, or recovering it from pages and log.
+//!
+//! # Recovery
+//! 1. The newest superblock is found, and the catalogue that it names is read.
+//! 2. The log is scanned: what counts, what was durable, whether something that
+//!    was durable is gone (FORMAT.md 4.3). Nothing was written so far, and a read-only
+//!    open writes nothing later either.
+//! 3. The superblock is put into both slots and synced; a new log segment is
+//!    begun, with everything above the durable sequence written into it again, and
+//!    synced. From here on all that counts is durable.
+//! 4. The commits above the merged sequence are read from the log into memtables.
+//!    When those are full they are merged, as in normal operation: so any log
+//!    opens under any budget.
+//!
+//! An open that is cut off at any of these steps is simply done again.
+
+use super::maintain::{CHANGED_ROOTS, ChangedRoot};
+use super::{
+    Counters, Engine, FIRST_USER_TABLE, LogState, Maintenance, MemtableSlot, NAMES_TABLE, NONE,
+    Options, STATE_ACTIVE, STATE_FREE, Sequencer, slots,
+};
+use crate::btree::Editor;
+use crate::db::Budgeted;
+use crate::error::{CorruptionReason, Error, IoAction, OptionProblem, Result};
+use crate::format::bytes::get_u32;
+use crate::format::checksum::{Append, Checksum};
+use crate::format::superblock::Superblock;
+use crate::limits::key_bytes_max;
+use crate::mem::{Array, Budget};
+use crate::memtable::{CommitHead, CommitSize, Memtable, Record, RecordKind};
+use crate::pager::{
+    ENVELOPE_BYTES, FramePlan, Frames, Layout, PageStore, Pager, StorePlan, newest_superblock,
+};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, Ordering};
+use crate::txn::{MEMTABLES_MAX, VersionState, Versions};
+use crate::wal::{
+    LogConfig, LogWriter, PrepareProgress, RecordKind as LogKind, Replay, Scan, ScanStart,
+    SlotTable,
+};
+use alloc::sync::Arc;
+use lightning_platform::{File, IoErrorKind, MemoryUse, Platform};
+
+/// Numbers of engines of this process, so that handles are not mixed up.
+static ENGINES: AtomicU64 = AtomicU64::new(1);
+
+/// What an open takes from the outside, besides platform and options.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenInput {
+    /// Fresh randomness: identities of a new database, salts of pages.
+    pub entropy: [u8; 48],
+    /// The wall time in milliseconds since 1970.
+    pub now_ms: u64,
+    /// A faster CRC-32C than the portable one.
+    pub checksum: Option<Append>,
+}
+
+impl OpenInput {
+    fn sixteen(&self, index: usize) -> [u8; 16] {
+        self.entropy
+            .get(index * 16..)
+            .and_then(|tail| tail.first_chunk::<16>())
+            .copied()
+            .unwrap_or([0; 16])
+    }
+}
+
+/// Everything that create and open have in common.
+struct Bringing<'a> {
+    platform: &'a Platform,
+    options: Options,
+    budget: Budget,
+    checksum: Checksum,
+    superblock: Superblock,
+    input: OpenInput,
+}
+
+impl Engine {
+    /// Creates a database in an empty storage, and opens it.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseExists`], [`Error::Options`], [`Error::MemoryPlan`], I/O. A
+    /// creation that was cut off is done again.
+    pub fn create(platform: &Platform, options: &Options, input: OpenInput) -> Result<Self> {
+        options.check()?;
+        let checksum = Checksum::new(input.checksum);
+        check_new(platform, checksum)?;
+        let superblock = first_superblock(platform, options, &input)?;
+        let budget = Budget::new(Arc::clone(&platform.memory), options.max_memory_bytes);
+        let options = Options {
+            page_bytes: superblock.page_bytes,
+            ..*options
+        };
+        let mut bringing = Bringing {
+            platform,
+            options,
+            budget,
+            checksum,
+            superblock,
+            input,
+        };
+        bringing.create()
+    }
+
+    /// Opens a database, after recovery where it was not closed.
+    ///
+    /// # Errors
+    /// [`Error::NotADatabase`], [`Error::Corruption`], [`Error::Unsupported`],
+    /// [`Error::Options`], [`Error::MemoryPlan`], I/O.
+    pub fn open(platform: &Platform, options: &Options, input: OpenInput) -> Result<Self> {
+        options.check()?;
+        let checksum = Checksum::new(input.checksum);
+        let superblock = newest_superblock(&*platform.storage, checksum, !options.read_only)?;
+        check_same(platform, options, &superblock)?;
+        let budget = Budget::new(Arc::clone(&platform.memory), options.max_memory_bytes);
+        let options = Options {
+            page_bytes: superblock.page_bytes,
+            unit_bytes: superblock.unit_bytes,
+            segment_bytes: superblock.segment_bytes,
+            ..*options
+        };
+        options.check()?;
+        let mut bringing = Bringing {
+            platform,
+            options,
+            budget,
+            checksum,
+            superblock,
+            input,
+        };
+        bringing.open()
+    }
+}
+
+/// Refuses to create where a database is, or was and is damaged.
+fn check_new(platform: &Platform, checksum: Checksum) -> Result<()> {
+    let storage = &*platform.storage;
+    if storage.is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    let length = storage
+        .length(File::Pages)
+        .map_err(|error| Error::io(error, IoAction::Length, File::Pages, 0))?;
+    match length {
+        None => {
+            storage
+                .create(File::Pages)
+                .map_err(|error| Error::io(error, IoAction::Directory, File::Pages, 0))?;
+        }
+        Some(0) => {}
+        Some(length) => match newest_superblock(storage, checksum, true) {
+            // A creation that was cut off leaves a short file without a superblock.
+            Err(Error::NotADatabase) if length <= 1 << 20 => {}
+            Err(Error::NotADatabase) | Ok(_) => return Err(Error::DatabaseExists),
+            Err(error) => return Err(error),
+        },
+    }
+    // The log of a creation that was cut off: nothing in it was ever acknowledged.
+    let slots = storage
+        .log_slots()
+        .map_err(|error| Error::io(error, IoAction::Directory, File::Log(0), 0))?;
+    for slot in (0..slots).rev() {
+        match storage.remove(File::Log(slot)) {
+            Ok(()) => {}
+            Err(error) if error.kind == IoErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(Error::io(error, IoAction::Directory, File::Log(slot), 0));
+            }
+        }
+    }
+    storage
+        .sync_directory()
+        .map_err(|error| Error::io(error, IoAction::Directory, File::Pages, 0))
+}
+
+fn first_superblock(
+    platform: &Platform,
+    options: &Options,
+    input: &OpenInput,
+) -> Result<Superblock> {
+    let geometry = platform.storage.geometry();
+    let page_bytes = if options.page_bytes == 0 {
+        4_096
+    } else {
+        options.page_bytes
+    };
+    let unit_bytes = if options.unit_bytes == 0 {
+        page_bytes
+    } else {
+        options.unit_bytes
+    };
+    let block_bytes = page_bytes
+        .max(geometry.write_block_bytes)
+        .max(geometry.erase_block_bytes);
+    if !block_bytes.is_power_of_two() || block_bytes > 1 << 24 {
+        return Err(Error::Options(OptionProblem::Geometry));
+    }
+    Ok(Superblock {
+        features_compatible: 0,
+        features_read: 0,
+        features_incompatible: 0,
+        page_bytes,
+        unit_bytes,
+        block_bytes,
+        check_bytes: if platform.cipher.is_some() { 16 } else { 4 },
+        codec: platform.codec.as_ref().map_or(0, |codec| codec.identity()),
+        cipher: platform
+            .cipher
+            .as_ref()
+            .map_or(0, |cipher| cipher.identity()),
+        segment_bytes: options.segment_bytes,
+        lineage_id: input.sixteen(0),
+        instance_id: input.sixteen(1),
+        timeline: 1,
+        timeline_sequence: 0,
+        generation: 1,
+        merged_sequence: 0,
+        touched_sequence: 0,
+        durable_sequence: 0,
+        first_segment: 1,
+        wall_time_ms: input.now_ms,
+        file_blocks: 2,
+        next_table: FIRST_USER_TABLE,
+        catalogue: Default::default(),
+    })
+}
+
+/// Refuses codec, cipher and page size that are not the database's.
+fn check_same(platform: &Platform, options: &Options, superblock: &Superblock) -> Result<()> {
+    let codec = platform.codec.as_ref().map_or(0, |codec| codec.identity());
+    let cipher = platform
+        .cipher
+        .as_ref()
+        .map_or(0, |cipher| cipher.identity());
+    if codec != superblock.codec {
+        return Err(Error::Options(OptionProblem::Codec));
+    }
+    if cipher != superblock.cipher {
+        return Err(Error::Options(OptionProblem::Cipher));
+    }
+    if options.page_bytes != 0 && options.page_bytes != superblock.page_bytes {
+        return Err(Error::Options(OptionProblem::PageBytesDiffer));
+    }
+    let block = platform.storage.geometry().write_block_bytes;
+    if !superblock.block_bytes.is_multiple_of(block.max(1)) {
+        return Err(Error::Options(OptionProblem::Geometry));
+    }
+    Ok(())
+}
+
+impl Bringing<'_> {
+    fn layout(&self) -> Layout {
+        let superblock = &self.superblock;
+        let page_bytes = superblock.page_bytes as usize;
+        let envelope = if superblock.codec != 0 || superblock.cipher != 0 {
+            ENVELOPE_BYTES
+        } else {
+            0
+        };
+        Layout {
+            page_bytes,
+            plain_bytes: page_bytes - envelope,
+            unit_bytes: superblock.unit_bytes as usize,
+            block_bytes: superblock.block_bytes as usize,
+            check_bytes: superblock.check_bytes as usize,
+            lineage_id: superblock.lineage_id,
+        }
+    }
+
+    fn pager(&mut self) -> Result<Pager> {
+        let layout = self.layout();
+        let plan = FramePlan {
+            page_bytes: layout.plain_bytes,
+            frames: self.options.frames(layout.plain_bytes)?,
+            reader_slots: self.options.reader_slots as usize,
+        };
+        let frames = Frames::new(&mut self.budget, plan, &self.platform.wait)?;
+        Ok(Pager::new(
+            Arc::clone(&self.platform.storage),
+            self.platform.codec.clone(),
+            self.platform.cipher.clone(),
+            self.checksum,
+            layout,
+            frames,
+        ))
+    }
+
+    fn log_config(&self) -> Result<LogConfig> {
+        let config = LogConfig {
+            storage: Arc::clone(&self.platform.storage),
+            checksum: self.checksum,
+            lineage_id: self.superblock.lineage_id,
+            instance_id: self.superblock.instance_id,
+            timeline: self.superblock.timeline,
+            segment_bytes: self.superblock.segment_bytes,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn log_buffer(&mut self) -> Result<Array<u8>> {
+        let block = self.platform.storage.geometry().write_block_bytes as usize;
+        let bytes = (self.options.log_buffer_bytes as usize)
+            .next_multiple_of(block)
+            .max(block);
+        Array::zeroed(&mut self.budget, MemoryUse::Buffer, bytes.max(512))
+    }
+
+    fn slot_table(&mut self) -> Result<SlotTable> {
+        let most = self.platform.storage.geometry().log_slots_max;
+        SlotTable::new(&mut self.budget, self.options.log_slots.min(most).max(2))
+    }
+
+    fn store_plan(&self) -> StorePlan {
+        let most = self.platform.storage.geometry().page_file_bytes_max;
+        StorePlan {
+            write_buffer_bytes: self.options.write_buffer_bytes as usize,
+            file_bytes_max: self.options.file_bytes_max.min(most),
+            salt: self.input.sixteen(2),
+        }
+    }
+
+    fn create(&mut self) -> Result<Engine> {
+        let pager = self.pager()?;
+        let config = self.log_config()?;
+        let mut buffer = self.log_buffer()?;
+        let mut slots = self.slot_table()?;
+        slots.survey(&config, &mut buffer)?;
+        let mut writer = LogWriter::create(config.clone(), slots, buffer)?;
+        // A database without a log segment counts as damaged: the log comes first.
+        writer.begin_flush(0)?;
+        writer.append_mark(self.input.now_ms)?;
+        writer.finish_flush(true)?;
+        let plan = self.store_plan();
+        let store = PageStore::create(&pager, &mut self.budget, plan, self.superblock)?;
+        let superblock = *store.superblock();
+        let engine = self.assemble(pager, store, Some((writer, config)), &superblock, 0)?;
+        engine.fill_ready_slots()?;
+        Ok(engine)
+    }
+
+    fn open(&mut self) -> Result<Engine> {
+        let pager = self.pager()?;
+        let config = self.log_config()?;
+        let mut window = self.log_buffer()?;
+        let mut slots = self.slot_table()?;
+        let plan = self.store_plan();
+        let superblock = self.superblock;
+        let mut store = PageStore::open(&pager, &mut self.budget, plan, superblock)?;
+        let start = ScanStart {
+            first_segment: superblock.first_segment,
+            merged_sequence: superblock.merged_sequence,
+            durable_sequence: superblock.durable_sequence.max(superblock.touched_sequence),
+        };
+        let scan = Scan::open(&config, &start, &mut slots, &mut window)?;
+        if scan
+            .checkpoint
+            .is_some_and(|named| named.generation > superblock.generation)
+        {
+            return Err(Error::corrupt(
+                CorruptionReason::StaleSuperblock,
+                File::Pages,
+                0,
+            ));
+        }
+        let last = scan.last_sequence.max(superblock.touched_sequence);
+        if self.options.read_only {
+            let engine = self.assemble(pager, store, None, &superblock, last)?;
+            engine.replay(&config, &scan, &mut window, Slots::Table(&slots))?;
+            return Ok(engine);
+        }
+        store.reassert(&pager)?;
+        let buffer = self.log_buffer()?;
+        let writer =
+            LogWriter::start_after_recovery(config.clone(), slots, buffer, &scan, &mut window)?;
+        // What was above the durable sequence is read from where it was written again.
+        let scan = Scan {
+            highest_segment: writer.segment(),
+            ..scan
+        };
+        let parts = Some((writer, config.clone()));
+        let engine = self.assemble(pager, store, parts, &superblock, last)?;
+        engine.replay(&config, &scan, &mut window, Slots::Engine)?;
+        engine.sequencer.lock().wall_time_ms = scan
+            .wall_time_ms
+            .max(superblock.wall_time_ms)
+            .max(self.input.now_ms);
+        engine.fill_ready_slots()?;
+        Ok(engine)
+    }
+
+    fn assemble(
+        &mut self,
+        pager: Pager,
+        store: PageStore,
+        log: Option<(LogWriter, LogConfig)>,
+        superblock: &Superblock,
+        last_sequence: u64,
+    ) -> Result<Engine> {
+        let options = self.options;
+        let layout = self.layout();
+        let budget = &mut self.budget;
+        let wait = Arc::clone(&self.platform.wait);
+        let structure = MemoryUse::Structure;
+        let memtables = Array::try_new(
+            budget,
+            structure,
+            options.memtables as usize,
+            |budget, index| {
+                Ok(MemtableSlot {
+                    memtable: Memtable::new(budget, options.memtable_bytes as usize, 256)?,
+                    state: AtomicU8::new(if index == 0 { STATE_ACTIVE } else { STATE_FREE }),
+                    successor: AtomicU32::new(NONE),
+                })
+            },
+        )?;
+        let mut listed = [NONE; MEMTABLES_MAX];
+        if let Some(first) = listed.first_mut() {
+            *first = 0;
+        }
+        let published = store.published();
+        let state = VersionState {
+            generation: published.generation,
+            merged_sequence: superblock.merged_sequence,
+            roots: published.roots,
+            memtables: listed,
+            memtable_count: 1,
+        };
+        let key_bytes = key_bytes_max(layout.page_bytes);
+        let levels = options.tree_levels as usize;
+        let stage_pages = options.stage_pages as usize;
+        let editor = Editor::new(budget, &pager, levels, stage_pages, key_bytes)?;
+        let changed = Array::new(
+            budget,
+            structure,
+            CHANGED_ROOTS.min(options.snapshots as usize + 4),
+            |_| ChangedRoot::default(),
+        )?;
+        let versions = Versions::new(budget, options.snapshots, &state, Arc::clone(&wait))?;
+        let transactions = slots::WriteSlots::new(
+            budget,
+            options.transactions as usize,
+            options.transaction_bytes as usize,
+            options.read_set_bytes as usize,
+        )?;
+        let cursors = options.cursors as usize;
+        let cursor_buffers = Array::try_new(budget, structure, cursors, |budget, _| {
+            Ok(Exclusive::new(Array::zeroed(
+                budget,
+                MemoryUse::Buffer,
+                key_bytes * 2,
+            )?))
+        })?;
+        let first = memtables.first().ok_or(Error::Internal(250))?;
+        let position = first.memtable.first_position();
+        let log = log.map(|(writer, config)| {
+            Exclusive::new(LogState {
+                writer,
+                config,
+                memtable: 0,
+                position,
+                checkpoint: None,
+                released: superblock.generation,
+                flushed_bytes: 0,
+            })
+        });
+        let sequencer = Sequencer {
+            active: 0,
+            wall_time_ms: superblock.wall_time_ms.max(self.input.now_ms),
+            next_table: superblock.next_table.max(FIRST_USER_TABLE),
+            validation_floor: 0,
+        };
+        let engine = Engine {
+            id: ENGINES.fetch_add(1, Ordering::Relaxed),
+            pager,
+            versions,
+            memtables,
+            sequencer: Mutex::new(sequencer, Arc::clone(&wait)),
+            log,
+            maintenance: Exclusive::new(Maintenance {
+                store,
+                editor,
+                merge: None,
+                changed,
+                changed_count: 0,
+            }),
+            transactions,
+            cursor_buffers,
+            appended: AtomicU64::new(last_sequence),
+            written: AtomicU64::new(last_sequence),
+            durable: AtomicU64::new(last_sequence),
+            merged: AtomicU64::new(superblock.merged_sequence),
+            poisoned: AtomicBool::new(false),
+            wants_sync: AtomicBool::new(false),
+            log_room: AtomicU64::new(0),
+            log_promised: AtomicU64::new(0),
+            wait,
+            storage_full: AtomicBool::new(false),
+            statistics: Counters::default(),
+            options,
+            memory_bytes: budget.used_bytes(),
+        };
+        if let Some(maintenance) = engine.maintenance.try_enter() {
+            engine.note_store(&maintenance);
+        }
+        Ok(engine)
+    }
+}
+
+/// Where the log's slots are during a replay.
+enum Slots<'a> {
+    Table(&'a SlotTable),
+    Engine,
+}
+
+impl Engine {
+    /// Prepares as many log segments as are to be kept ready.
+    fn fill_ready_slots(&self) -> Result<()> {
+        let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
+        let mut log = log.try_enter().ok_or(Error::Internal(251))?;
+        while log.writer.slots().ready_slots() < self.options.log_slots_ready as usize {
+            match log.writer.prepare_step(u64::MAX) {
+                Ok(PrepareProgress::NoSlot) => break,
+                Ok(_) => {}
+                // A full device still opens: writes are refused until there is room.
+                Err(Error::Io { error, .. }) if error.kind == IoErrorKind::StorageFull => {
+                    self.storage_full.store(true, Ordering::Relaxed);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_log(&mut log);
+        Ok(())
+    }
+
+    /// Reads the commits above the merged sequence into memtables.
+    fn replay(
+        &self,
+        config: &LogConfig,
+        scan: &Scan,
+        window: &mut [u8],
+        slots: Slots<'_>,
+    ) -> Result<()> {
+        let merged = self.merged.load(Ordering::Relaxed);
+        let mut replay = Replay::new(config, scan, window, merged);
+        loop {
+            let commit = match &slots {
+                Slots::Table(table) => replay.next_commit(table)?,
+                Slots::Engine => {
+                    let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
+                    let log = log.try_enter().ok_or(Error::Internal(252))?;
+                    replay.next_commit(log.writer.slots())?
+                }
+            };
+            let Some(commit) = commit else {
+                break;
+            };
+            let size = CommitSize {
+                records: commit.records,
+                range_deletes: 0,
+                key_bytes: commit.payload_bytes,
+                value_bytes: commit.payload_bytes,
+            };
+            let head = CommitHead {
+                sequence: commit.sequence,
+                wall_time_ms: commit.wall_time_ms,
+                origin: commit.origin,
+            };
+            self.replay_commit(&mut replay, &size, head)?;
+        }
+        self.mark_replayed()
+    }
+
+    fn replay_commit(
+        &self,
+        replay: &mut Replay<'_>,
+        size: &CommitSize,
+        head: CommitHead,
+    ) -> Result<()> {
+        let active = self.sequencer.lock().active;
+        if !self.memtable(active)?.memtable.fits(size) {
+            self.make_room_for_replay(size)?;
+        }
+        let mut sequencer = self.sequencer.lock();
+        let slot = self.memtable(sequencer.active)?;
+        if !slot.memtable.fits_when_empty(size) {
+            return Err(Error::MemoryPlan {
+                needed_bytes: self.memory_bytes + size.key_bytes + size.value_bytes,
+                limit_bytes: self.memory_bytes,
+            });
+        }
+        let mut writer = slot.memtable.writer().ok_or(Error::Internal(253))?;
+        let mut commit = writer.begin_commit(head, size)?;
+        while let Some(record) = replay.next_record()? {
+            if record.table == NAMES_TABLE && record.kind == LogKind::Put {
+                let id = get_u32(record.value, 0);
+                sequencer.next_table = sequencer.next_table.max(id.saturating_add(1));
+            }
+            commit.insert(&Record {
+                kind: match record.kind {
+                    LogKind::Put => RecordKind::Put,
+                    LogKind::Delete => RecordKind::Delete,
+                    LogKind::RangeDelete => RecordKind::RangeDelete,
+                    LogKind::Extent => RecordKind::Extent,
+                },
+                table: record.table,
+                key: record.key,
+                value: record.value,
+                expiry_ms: record.expiry_ms,
+                metadata: record.metadata,
+            })?;
+        }
+        commit.publish()
+    }
+
+    /// Freezes the full memtable and merges until the next one is free.
+    fn make_room_for_replay(&self, size: &CommitSize) -> Result<()> {
+        if self.log.is_none() {
+            return Err(Error::MemoryPlan {
+                needed_bytes: self.memory_bytes + size.key_bytes,
+                limit_bytes: self.memory_bytes,
+            });
+        }
+        loop {
+            let frozen = {
+                let mut sequencer = self.sequencer.lock();
+                self.freeze(&mut sequencer)
+            };
+            match frozen {
+                Ok(()) => return self.mark_replayed(),
+                Err(Error::FrontFull | Error::StorageFull) => {
+                    let progress = self.merge_for_replay()?;
+                    if !progress {
+                        return Err(Error::Internal(254));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One step of merging that leaves the log's segments alone.
+    fn merge_for_replay(&self) -> Result<bool> {
+        self.mark_replayed()?;
+        Ok(self
+            .poll_maintenance(Budgeted {
+                log_bytes: 0,
+                ..Budgeted::default()
+            })?
+            .worked)
+    }
+
+    /// Tells the log that what memtables hold so far is written: it came from there.
+    fn mark_replayed(&self) -> Result<()> {
+        let Some(log) = &self.log else {
+            return Ok(());
+        };
+        let mut log = log.try_enter().ok_or(Error::Internal(255))?;
+        let active = self.sequencer.lock().active;
+        log.memtable = active;
+        log.position = self.memtable(active)?.memtable.append_position();
+        Ok(())
+    }
+}

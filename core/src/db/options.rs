@@ -1,0 +1,175 @@
+//! What a database is opened with, and the memory plan that follows from it.
+
+use crate::error::{Error, OptionProblem, Result};
+use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
+use crate::txn::MEMTABLES_MAX;
+
+/// When a commit is acknowledged, and what readers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// A commit is acknowledged when it survives a power cut, and read only then.
+    Sync,
+    /// A commit is acknowledged and read when the storage has it: it survives the
+    /// process; the host syncs now and then.
+    Written,
+}
+
+/// Sizes and modes. Memory is planned from them at open, and never grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a page, at creation; 0 at open takes what the database has.
+    pub page_bytes: u32,
+    /// Bytes of a unit, at creation: less than a page where a codec is to save
+    /// space; 0 for a page.
+    pub unit_bytes: u32,
+    /// The most memory the engine may use, in bytes.
+    pub max_memory_bytes: u64,
+    /// Bytes of frames for pages.
+    pub cache_bytes: u64,
+    /// Bytes of one memtable's arena.
+    pub memtable_bytes: u32,
+    /// Memtables: one is written, the others wait for their merge. 2 to 8.
+    pub memtables: u32,
+    /// Bytes of a log segment, at creation.
+    pub segment_bytes: u32,
+    /// Log slots at most.
+    pub log_slots: u32,
+    /// Prepared log segments that are kept ready.
+    pub log_slots_ready: u32,
+    /// Bytes of the log's flush buffer.
+    pub log_buffer_bytes: u32,
+    /// Bytes of the merge's write buffer.
+    pub write_buffer_bytes: u32,
+    /// Write transactions open at once.
+    pub transactions: u32,
+    /// Bytes of one transaction's writes; at most a third of a memtable and of a segment.
+    pub transaction_bytes: u32,
+    /// Bytes of what one serializable transaction remembers of its reads.
+    pub read_set_bytes: u32,
+    /// Snapshots open at once, those of transactions included.
+    pub snapshots: u32,
+    /// Cursors open at once.
+    pub cursors: u32,
+    /// Traversals under way at once; more wait a moment.
+    pub reader_slots: u32,
+    /// The most bytes that the page file may have: its bitmaps are in the plan.
+    pub file_bytes_max: u64,
+    /// Levels of a tree at most.
+    pub tree_levels: u32,
+    /// Pages' worth of entries that a merge holds back on each level.
+    pub stage_pages: u32,
+    /// Bytes that a merge writes at least before it publishes.
+    pub slice_bytes_min: u64,
+    /// When commits are acknowledged.
+    pub durability: Durability,
+    /// Opens for reading only: nothing is written.
+    pub read_only: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            page_bytes: 4_096,
+            unit_bytes: 0,
+            max_memory_bytes: u64::MAX,
+            cache_bytes: 256 << 20,
+            memtable_bytes: 64 << 20,
+            memtables: 3,
+            segment_bytes: 16 << 20,
+            log_slots: 1_024,
+            log_slots_ready: 2,
+            log_buffer_bytes: 1 << 20,
+            write_buffer_bytes: 1 << 20,
+            transactions: 16,
+            transaction_bytes: 4 << 20,
+            read_set_bytes: 64 << 10,
+            snapshots: 256,
+            cursors: 256,
+            reader_slots: 64,
+            file_bytes_max: 256 << 30,
+            tree_levels: 8,
+            stage_pages: 8,
+            slice_bytes_min: 4 << 20,
+            durability: Durability::Sync,
+            read_only: false,
+        }
+    }
+}
+
+impl Options {
+    /// Sizes for a small device: about 40 KiB of memory with pages of 1 KiB.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            page_bytes: 1_024,
+            max_memory_bytes: 44 << 10,
+            cache_bytes: 6 << 10,
+            memtable_bytes: 3_072 - 256,
+            memtables: 2,
+            segment_bytes: 64 << 10,
+            log_slots: 4,
+            log_slots_ready: 1,
+            log_buffer_bytes: 768,
+            write_buffer_bytes: 4 << 10,
+            transactions: 1,
+            transaction_bytes: 900,
+            read_set_bytes: 128,
+            snapshots: 3,
+            cursors: 1,
+            reader_slots: 1,
+            file_bytes_max: 1 << 20,
+            tree_levels: 4,
+            stage_pages: 2,
+            slice_bytes_min: 64 << 10,
+            ..Self::default()
+        }
+    }
+
+    /// Checks what doesn't depend on the storage.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub fn check(&self) -> Result<()> {
+        let problem = |problem| Err(Error::Options(problem));
+        let page = self.page_bytes as usize;
+        if page != 0
+            && (!page.is_power_of_two() || !(PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&page))
+        {
+            return problem(OptionProblem::PageBytes);
+        }
+        let unit = self.unit_bytes;
+        if unit != 0 && (!unit.is_power_of_two() || unit < 64 || unit > self.page_bytes) {
+            return problem(OptionProblem::PageBytes);
+        }
+        if self.memtables < 2 || self.memtables as usize > MEMTABLES_MAX {
+            return problem(OptionProblem::Memtables);
+        }
+        if self.memtable_bytes < 1_024
+            || self.memtable_bytes > 1 << 31
+            || self.transaction_bytes > self.memtable_bytes / 3
+        {
+            return problem(OptionProblem::ArenaBytes);
+        }
+        if self.transaction_bytes > self.segment_bytes / 3 {
+            return problem(OptionProblem::SegmentBytes);
+        }
+        if self.snapshots == 0 || self.snapshots > 65_535 || self.transactions == 0 {
+            return problem(OptionProblem::Snapshots);
+        }
+        if self.tree_levels < 3 || self.stage_pages < 2 {
+            return problem(OptionProblem::CacheBytes);
+        }
+        Ok(())
+    }
+
+    /// Frames for pages of `plain_bytes`.
+    pub(super) fn frames(&self, plain_bytes: usize) -> Result<usize> {
+        let frames = usize::try_from(self.cache_bytes / plain_bytes.max(1) as u64)
+            .map_err(|_| Error::Options(OptionProblem::CacheBytes))?;
+        // A path, a page being loaded with its scratch, and the merge's two.
+        if !(6..=1 << 30).contains(&frames) {
+            return Err(Error::Options(OptionProblem::CacheBytes));
+        }
+        Ok(frames)
+    }
+}

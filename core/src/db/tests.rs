@@ -1,0 +1,260 @@
+//! The engine over the simulator: against a model, and cut off everywhere.
+
+mod crash;
+mod model;
+
+use super::*;
+use crate::btree::CursorPosition;
+use lightning_platform::Platform;
+use lightning_sim::{SimMemory, SimOptions, SimStorage, sim_platform};
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Sizes with which everything happens often: rotation, merges, many slices.
+pub(super) fn busy_options() -> Options {
+    Options {
+        page_bytes: 1_024,
+        cache_bytes: 64 << 10,
+        memtable_bytes: 8 << 10,
+        memtables: 3,
+        segment_bytes: 32 << 10,
+        log_slots: 16,
+        log_buffer_bytes: 4 << 10,
+        write_buffer_bytes: 8 << 10,
+        transactions: 4,
+        transaction_bytes: 2 << 10,
+        read_set_bytes: 512,
+        snapshots: 8,
+        cursors: 4,
+        reader_slots: 4,
+        file_bytes_max: 32 << 20,
+        tree_levels: 6,
+        stage_pages: 3,
+        slice_bytes_min: 4 << 10,
+        ..Options::default()
+    }
+}
+
+pub(super) fn input(seed: u8) -> OpenInput {
+    OpenInput {
+        entropy: [seed; 48],
+        now_ms: 1_000,
+        checksum: None,
+    }
+}
+
+pub(super) fn platform(storage: &SimStorage) -> (Platform, SimMemory) {
+    let memory = SimMemory::new(1 << 30);
+    (sim_platform(storage, &memory), memory)
+}
+
+pub(super) fn create(storage: &SimStorage, options: &Options) -> Result<Engine> {
+    Engine::create(&platform(storage).0, options, input(1))
+}
+
+pub(super) fn open(storage: &SimStorage, options: &Options) -> Result<Engine> {
+    Engine::open(&platform(storage).0, options, input(2))
+}
+
+/// Everything in a table as a new snapshot sees it, forwards; checked backwards.
+pub(super) fn rows(engine: &Engine, table: u32) -> Result<Rows> {
+    let snapshot = engine.snapshot(0)?;
+    let found = rows_of(engine, &snapshot, table);
+    engine.end(snapshot);
+    found
+}
+
+pub(super) fn rows_of(engine: &Engine, snapshot: &Snapshot, table: u32) -> Result<Rows> {
+    let view = engine.view(snapshot, table, true)?;
+    let mut cursor = engine.cursor(&view, true)?;
+    let mut found = Vec::new();
+    cursor.seek(CursorPosition::First)?;
+    while let Some(entry) = cursor.entry() {
+        found.push((entry.key.to_vec(), entry.value.to_vec()));
+        cursor.advance()?;
+    }
+    let mut backwards = Vec::new();
+    cursor.seek(CursorPosition::Last)?;
+    while let Some(entry) = cursor.entry() {
+        backwards.push((entry.key.to_vec(), entry.value.to_vec()));
+        cursor.retreat()?;
+    }
+    backwards.reverse();
+    assert_eq!(found, backwards, "forwards and backwards differ");
+    assert!(found.is_sorted_by(|one, other| one.0 < other.0));
+    assert_eq!(engine.count(&view)?, found.len() as u64);
+    Ok(found.into_iter().collect())
+}
+
+/// Does maintenance and flushes until a commit is admitted again.
+pub(super) fn make_room(engine: &Engine, error: Error) -> Result<()> {
+    if !matches!(error, Error::FrontFull | Error::LogFull) {
+        return Err(error);
+    }
+    match engine.flush_step(true) {
+        Ok(_) | Err(Error::LogFull) => {}
+        Err(error) => return Err(error),
+    }
+    let progress = engine.poll_maintenance(Budgeted::default())?;
+    assert!(
+        progress.worked || progress.wants_sync,
+        "{error:?} and nothing to do"
+    );
+    Ok(())
+}
+
+/// Merges everything that is in memtables.
+pub(super) fn drain(engine: &Engine) -> Result<()> {
+    engine.flush_step(true)?;
+    while let Err(error) = engine.freeze_front() {
+        make_room(engine, error)?;
+    }
+    engine.flush_step(true)?;
+    loop {
+        let progress = engine.poll_maintenance(Budgeted::default())?;
+        if progress.wants_sync {
+            engine.flush_step(true)?;
+        } else if !progress.worked {
+            return Ok(());
+        }
+    }
+}
+
+#[test]
+fn a_value_is_there_after_reopening() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let options = busy_options();
+    let engine = create(&storage, &options).unwrap();
+    let ticket = engine
+        .put(16, b"key", b"value", PutOptions::default(), 5)
+        .unwrap();
+    assert!(!engine.is_durable(ticket).unwrap());
+    assert_eq!(rows(&engine, 16).unwrap(), Rows::new(), "not durable yet");
+    engine.flush_step(true).unwrap();
+    assert!(engine.is_durable(ticket).unwrap());
+    assert_eq!(rows(&engine, 16).unwrap().len(), 1);
+    drop(engine);
+    let image = storage.crash_image(lightning_sim::CrashMode::Synced, 0);
+    let engine = open(&image, &options).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap()[b"key".as_slice()], b"value");
+    drain(&engine).unwrap();
+    assert_eq!(engine.statistics().entries, 1);
+    assert_eq!(rows(&engine, 16).unwrap()[b"key".as_slice()], b"value");
+    drop(engine);
+    let engine = open(&image.restart(), &options).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap()[b"key".as_slice()], b"value");
+    assert!(storage.violations().is_empty());
+}
+
+#[test]
+fn transactions_are_isolated_and_validated() {
+    let storage = SimStorage::new(SimOptions::disk(4_096));
+    let engine = create(&storage, &busy_options()).unwrap();
+    let put = PutOptions::default();
+    let mut first = engine.begin(0, Isolation::Snapshot).unwrap();
+    let mut second = engine.begin(0, Isolation::Snapshot).unwrap();
+    engine
+        .transaction_put(&mut first, 16, b"a", b"1", put)
+        .unwrap();
+    engine
+        .transaction_put(&mut second, 16, b"a", b"2", put)
+        .unwrap();
+    engine
+        .transaction_put(&mut second, 16, b"b", b"2", put)
+        .unwrap();
+    {
+        let view = engine.transaction_view(&first, 16, true).unwrap();
+        let value = engine.get(&view, b"a", true).unwrap().unwrap();
+        assert_eq!(value.bytes(), b"1", "its own write");
+        assert!(engine.get(&view, b"b", true).unwrap().is_none());
+    }
+    let _ = engine.commit(first, 0, 0).unwrap();
+    let refused = engine.commit(second, 0, 0);
+    assert!(
+        matches!(refused, Err(Error::Conflict { table: 16, .. })),
+        "{refused:?}"
+    );
+    engine.flush_step(true).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap().len(), 1);
+
+    // Write skew: snapshot isolation lets it pass, serializable doesn't.
+    for isolation in [Isolation::Snapshot, Isolation::Serializable] {
+        let mut first = engine.begin(0, isolation).unwrap();
+        let mut second = engine.begin(0, isolation).unwrap();
+        engine
+            .transaction_note_read(&mut first, 16, b"x", Some(b"y"))
+            .unwrap();
+        engine
+            .transaction_note_read(&mut second, 16, b"x", Some(b"y"))
+            .unwrap();
+        engine
+            .transaction_put(&mut first, 16, b"x", b"1", put)
+            .unwrap();
+        engine
+            .transaction_put(&mut second, 16, b"y", b"1", put)
+            .unwrap();
+        let _ = engine.commit(first, 0, 0).unwrap();
+        let outcome = engine.commit(second, 0, 0);
+        assert_eq!(outcome.is_err(), isolation == Isolation::Serializable);
+    }
+    let dropped = engine.begin(0, Isolation::Snapshot).unwrap();
+    engine.rollback(dropped);
+    let slots: Vec<_> = (0..4)
+        .map(|_| engine.begin(0, Isolation::Snapshot).unwrap())
+        .collect();
+    assert!(matches!(
+        engine.begin(0, Isolation::Snapshot),
+        Err(Error::OverLimit { .. })
+    ));
+    for slot in slots {
+        engine.rollback(slot);
+    }
+}
+
+#[test]
+fn tables_have_names_and_limits_are_errors() {
+    let storage = SimStorage::new(SimOptions::disk(4_096));
+    let engine = create(&storage, &busy_options()).unwrap();
+    let mut transaction = engine.begin(0, Isolation::Snapshot).unwrap();
+    let users = engine
+        .transaction_create_table(&mut transaction, b"users")
+        .unwrap();
+    let again = engine.transaction_create_table(&mut transaction, b"users");
+    assert_eq!(again, Err(Error::TableExists));
+    let _ = engine.commit(transaction, 0, 0).unwrap();
+    engine.flush_step(true).unwrap();
+    drain(&engine).unwrap();
+    drop(engine);
+    let engine = open(&storage.restart(), &busy_options()).unwrap();
+    let snapshot = engine.snapshot(0).unwrap();
+    assert_eq!(engine.find_table(&snapshot, b"users").unwrap(), Some(users));
+    assert_eq!(engine.find_table(&snapshot, b"others").unwrap(), None);
+    engine.end(snapshot);
+    let mut transaction = engine.begin(0, Isolation::Snapshot).unwrap();
+    let others = engine
+        .transaction_create_table(&mut transaction, b"others")
+        .unwrap();
+    assert!(others > users);
+    let put = PutOptions::default();
+    let long = std::vec![0; engine.key_bytes_max() + 1];
+    let refused = engine.transaction_put(&mut transaction, users, &long, b"", put);
+    assert!(matches!(refused, Err(Error::OverLimit { .. })));
+    let mut refused = Ok(());
+    for number in 0..1_000_u32 {
+        let key = number.to_be_bytes();
+        refused = engine.transaction_put(&mut transaction, users, &key, &[0; 100], put);
+        if refused.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(
+        refused,
+        Err(Error::OverLimit {
+            limit: crate::error::Limit::TransactionBytes,
+            ..
+        })
+    ));
+    engine.rollback(transaction);
+}

@@ -1,0 +1,498 @@
+//! Writing: transactions, validation, and the sequencer that orders commits.
+
+use super::flush::log_record;
+use super::{
+    Engine, FIRST_USER_TABLE, MemtableSlot, NAMES_TABLE, NONE, STATE_ACTIVE, STATE_FREE,
+    STATE_FROZEN, Sequencer, Transaction,
+};
+use crate::error::{Error, KeySample, Limit, Result};
+use crate::limits::{TABLE_NAME_BYTES_MAX, WALL_TIME_MAX_MS};
+use crate::memtable::{CommitHead, CommitSize, Record, RecordKind};
+use crate::sync::Ordering;
+use crate::txn::{MEMTABLES_MAX, VersionState};
+use crate::wal::frame_bytes;
+
+/// What a transaction is validated against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Keys that it wrote must not have been changed since it began.
+    Snapshot,
+    /// What it read must not have been changed, either.
+    Serializable,
+}
+
+/// What a value carries besides its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PutOptions {
+    /// The entry is gone from this time on, in milliseconds since 1970.
+    pub expiry_ms: Option<u64>,
+    /// A byte for the caller's own use.
+    pub metadata: Option<u8>,
+}
+
+/// A commit's place in the order: it is durable when the durable sequence has
+/// reached it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[must_use = "a commit is durable only when its ticket is"]
+pub struct Ticket {
+    /// The sequence to wait for.
+    pub sequence: u64,
+}
+
+impl Engine {
+    /// Begins a write transaction. It sees everything committed before, durable
+    /// or not.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Poisoned`], or [`Error::OverLimit`] when as many
+    /// are open as were planned.
+    pub fn begin(&self, now_ms: u64, isolation: Isolation) -> Result<Transaction> {
+        self.check_writable()?;
+        let slot = self.transactions.take()?;
+        let watermark = || self.appended.load(Ordering::SeqCst);
+        let snapshot = match self.versions.begin(&self.pager, self.id, now_ms, watermark) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.transactions.give_back(slot);
+                return Err(error);
+            }
+        };
+        let is_serializable = isolation == Isolation::Serializable;
+        Ok(Transaction {
+            engine: self.id,
+            slot,
+            snapshot,
+            is_serializable,
+        })
+    }
+
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.log.is_none() {
+            return Err(Error::ReadOnly);
+        }
+        if self.is_poisoned() {
+            Err(Error::Poisoned)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks a record's lengths.
+    fn check_record(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let over = |limit, value: usize, maximum: usize| {
+            Err(Error::OverLimit {
+                limit,
+                value: value as u64,
+                maximum: maximum as u64,
+            })
+        };
+        if key.len() > self.key_bytes_max() {
+            return over(Limit::KeyBytes, key.len(), self.key_bytes_max());
+        }
+        if value.len() > self.value_bytes_max() {
+            return over(Limit::ValueBytes, value.len(), self.value_bytes_max());
+        }
+        Ok(())
+    }
+
+    /// Writes a value in a transaction.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] for a key, value or transaction that is too large.
+    pub fn transaction_put(
+        &self,
+        transaction: &mut Transaction,
+        table: u32,
+        key: &[u8],
+        value: &[u8],
+        options: PutOptions,
+    ) -> Result<()> {
+        self.check_record(key, value)?;
+        let PutOptions {
+            expiry_ms,
+            metadata,
+        } = options;
+        let kind = RecordKind::Put;
+        let record = Record {
+            kind,
+            table,
+            key,
+            value,
+            expiry_ms,
+            metadata,
+        };
+        self.writes_mut(transaction)?.write(&record)
+    }
+
+    /// Removes a key in a transaction. That it was not there is no error.
+    ///
+    /// # Errors
+    /// As [`transaction_put`](Self::transaction_put).
+    pub fn transaction_delete(
+        &self,
+        transaction: &mut Transaction,
+        table: u32,
+        key: &[u8],
+    ) -> Result<()> {
+        self.check_record(key, &[])?;
+        let kind = RecordKind::Delete;
+        let record = Record {
+            kind,
+            table,
+            key,
+            value: &[],
+            expiry_ms: None,
+            metadata: None,
+        };
+        self.writes_mut(transaction)?.write(&record)
+    }
+
+    /// Notes that a serializable transaction read keys from `from` to `to`
+    /// (inclusive; `None`: to the table's end). Gets and cursors don't note by
+    /// themselves, since only the caller knows how far it looked.
+    ///
+    /// # Errors
+    /// When the transaction is another engine's.
+    pub fn transaction_note_read(
+        &self,
+        transaction: &mut Transaction,
+        table: u32,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<()> {
+        if transaction.is_serializable {
+            self.writes_mut(transaction)?.read(table, from, to);
+        }
+        Ok(())
+    }
+
+    /// Creates a table in a transaction and answers its id; it is there for others
+    /// when the transaction has committed.
+    ///
+    /// # Errors
+    /// [`Error::TableExists`], [`Error::OverLimit`] for its name.
+    pub fn transaction_create_table(
+        &self,
+        transaction: &mut Transaction,
+        name: &[u8],
+    ) -> Result<u32> {
+        if name.len() > TABLE_NAME_BYTES_MAX.min(self.key_bytes_max()) {
+            return Err(Error::OverLimit {
+                limit: Limit::TableNameBytes,
+                value: name.len() as u64,
+                maximum: TABLE_NAME_BYTES_MAX.min(self.key_bytes_max()) as u64,
+            });
+        }
+        if self.transaction_find_table(transaction, name)?.is_some() {
+            return Err(Error::TableExists);
+        }
+        let id = {
+            let mut sequencer = self.sequencer.lock();
+            let id = sequencer.next_table.max(FIRST_USER_TABLE);
+            let next = id.checked_add(1).ok_or(Error::OverLimit {
+                limit: Limit::Tables,
+                value: u64::from(u32::MAX) + 1,
+                maximum: u64::from(u32::MAX),
+            })?;
+            sequencer.next_table = next;
+            id
+        };
+        let mut value = [0; 8];
+        if let Some(four) = value.first_chunk_mut::<4>() {
+            *four = id.to_le_bytes();
+        }
+        self.transaction_put(
+            transaction,
+            NAMES_TABLE,
+            name,
+            &value,
+            PutOptions::default(),
+        )?;
+        Ok(id)
+    }
+
+    /// Commits a transaction. On an error it is rolled back.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] or [`Error::TransactionTooOld`]: begin again.
+    /// [`Error::FrontFull`] while memtables wait for their merge, [`Error::StorageFull`]
+    /// when that waits for room.
+    pub fn commit(&self, transaction: Transaction, now_ms: u64, origin: u32) -> Result<Ticket> {
+        let outcome = self.try_commit(&transaction, now_ms, origin);
+        self.rollback(transaction);
+        if matches!(
+            outcome,
+            Err(Error::Conflict { .. } | Error::TransactionTooOld)
+        ) {
+            self.statistics.conflicts.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Commits a transaction, and leaves it open on an error, so that a commit that
+    /// found no room may be tried again. After success only
+    /// [`rollback`](Self::rollback) may follow, which then changes nothing.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn try_commit(
+        &self,
+        transaction: &Transaction,
+        now_ms: u64,
+        origin: u32,
+    ) -> Result<Ticket> {
+        self.check_writable()?;
+        let writes = self.writes(transaction)?;
+        if writes.is_empty() {
+            // Nothing to order; but who hears of it relies on what was read.
+            return Ok(Ticket {
+                sequence: transaction.snapshot.sequence,
+            });
+        }
+        let size = writes.size();
+        let mut sequencer = self.sequencer.lock();
+        self.validate(&sequencer, transaction)?;
+        let records = writes.range_deletes().chain(writes.net());
+        self.append(&mut sequencer, &size, now_ms, origin, records)
+    }
+
+    /// Writes one value, whatever stands there: never conflicts.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn put(
+        &self,
+        table: u32,
+        key: &[u8],
+        value: &[u8],
+        options: PutOptions,
+        now_ms: u64,
+    ) -> Result<Ticket> {
+        self.check_record(key, value)?;
+        let PutOptions {
+            expiry_ms,
+            metadata,
+        } = options;
+        let kind = RecordKind::Put;
+        self.append_one(
+            &Record {
+                kind,
+                table,
+                key,
+                value,
+                expiry_ms,
+                metadata,
+            },
+            now_ms,
+        )
+    }
+
+    /// Removes one key, whether it is there or not: never conflicts.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn delete(&self, table: u32, key: &[u8], now_ms: u64) -> Result<Ticket> {
+        self.check_record(key, &[])?;
+        let kind = RecordKind::Delete;
+        let record = Record {
+            kind,
+            table,
+            key,
+            value: &[],
+            expiry_ms: None,
+            metadata: None,
+        };
+        self.append_one(&record, now_ms)
+    }
+
+    fn append_one(&self, record: &Record<'_>, now_ms: u64) -> Result<Ticket> {
+        self.check_writable()?;
+        let mut size = CommitSize::default();
+        size.add(record);
+        let mut sequencer = self.sequencer.lock();
+        self.append(&mut sequencer, &size, now_ms, 0, core::iter::once(*record))
+    }
+
+    /// First committer wins: nothing that the transaction wrote (or read, where it
+    /// is serializable) may have been changed since it began.
+    fn validate(&self, sequencer: &Sequencer, transaction: &Transaction) -> Result<()> {
+        let start = transaction.snapshot.sequence;
+        let writes = self.writes(transaction)?;
+        if self.appended.load(Ordering::Relaxed) == start {
+            return Ok(());
+        }
+        if start < sequencer.validation_floor {
+            return Err(Error::TransactionTooOld);
+        }
+        let state = self.versions.current();
+        for index in state.memtables() {
+            let memtable = &self.memtable(index)?.memtable;
+            if memtable.last_sequence() <= start {
+                continue;
+            }
+            for record in writes.net() {
+                if memtable.newest_sequence(record.table, record.key) > start {
+                    let key = KeySample::of(record.key);
+                    return Err(Error::Conflict {
+                        table: record.table,
+                        key,
+                    });
+                }
+            }
+            for record in writes.range_deletes() {
+                let newest = memtable.newest_in_range(record.table, record.key, record.value);
+                if newest > start {
+                    let key = KeySample::of(record.key);
+                    return Err(Error::Conflict {
+                        table: record.table,
+                        key,
+                    });
+                }
+            }
+            if !transaction.is_serializable {
+                continue;
+            }
+            for read in writes.reads() {
+                let conflict = Error::Conflict {
+                    table: read.table.unwrap_or(0),
+                    key: KeySample::of(read.from),
+                };
+                let Some(table) = read.table else {
+                    return Err(conflict);
+                };
+                let changed = match read.to {
+                    None => memtable.newest_in_range(table, read.from, &[]) > start,
+                    Some(to) => {
+                        (read.from != to && memtable.newest_in_range(table, read.from, to) > start)
+                            || memtable.newest_sequence(table, to) > start
+                    }
+                };
+                if changed {
+                    return Err(conflict);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers a commit and inserts it into the active memtable.
+    pub(super) fn append<'r>(
+        &self,
+        sequencer: &mut Sequencer,
+        size: &CommitSize,
+        now_ms: u64,
+        origin: u32,
+        records: impl Iterator<Item = Record<'r>> + Clone,
+    ) -> Result<Ticket> {
+        let frame_bytes = self.log_bytes_for(records.clone());
+        let promised = self.log_promised.load(Ordering::SeqCst) + frame_bytes;
+        if promised > self.log_room.load(Ordering::SeqCst) {
+            return Err(if self.storage_full.load(Ordering::Relaxed) {
+                Error::StorageFull
+            } else {
+                Error::LogFull
+            });
+        }
+        let sequence = self.appended.load(Ordering::Relaxed) + 1;
+        sequencer.wall_time_ms = sequencer.wall_time_ms.max(now_ms.min(WALL_TIME_MAX_MS));
+        let wall_time_ms = sequencer.wall_time_ms;
+        self.insert(
+            sequencer,
+            size,
+            CommitHead {
+                sequence,
+                wall_time_ms,
+                origin,
+            },
+            records,
+        )?;
+        self.log_promised.fetch_add(frame_bytes, Ordering::SeqCst);
+        self.appended.store(sequence, Ordering::SeqCst);
+        self.statistics.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(Ticket { sequence })
+    }
+
+    /// What a commit may take of the log: its frame, in blocks of its own.
+    pub(super) fn log_bytes_for<'r>(&self, records: impl Iterator<Item = Record<'r>>) -> u64 {
+        let bytes = frame_bytes(records.map(|record| log_record(&record)));
+        bytes.next_multiple_of(u64::from(self.pager.storage().geometry().write_block_bytes).max(1))
+    }
+
+    /// Inserts a numbered commit; a full memtable is frozen first.
+    pub(super) fn insert<'r>(
+        &self,
+        sequencer: &mut Sequencer,
+        size: &CommitSize,
+        head: CommitHead,
+        records: impl Iterator<Item = Record<'r>>,
+    ) -> Result<()> {
+        let fits = |slot: &MemtableSlot| {
+            slot.memtable.fits(size) && slot.memtable.range_tombstones_left() >= size.range_deletes
+        };
+        if !fits(self.memtable(sequencer.active)?) {
+            if !self
+                .memtable(sequencer.active)?
+                .memtable
+                .fits_when_empty(size)
+            {
+                return Err(Error::OverLimit {
+                    limit: Limit::TransactionBytes,
+                    value: size.key_bytes + size.value_bytes,
+                    maximum: u64::from(self.options.transaction_bytes),
+                });
+            }
+            self.freeze(sequencer)?;
+        }
+        let slot = self.memtable(sequencer.active)?;
+        let mut writer = slot.memtable.writer().ok_or(Error::Internal(220))?;
+        let mut commit = writer.begin_commit(head, size)?;
+        for record in records {
+            commit.insert(&record).map_err(|error| self.poison(error))?;
+        }
+        commit.publish().map_err(|error| self.poison(error))
+    }
+
+    /// Puts a free memtable in the active one's place, which then waits for its merge.
+    pub(super) fn freeze(&self, sequencer: &mut Sequencer) -> Result<()> {
+        self.wants_sync.store(true, Ordering::Release);
+        let full = || {
+            if self.storage_full.load(Ordering::Relaxed) {
+                Error::StorageFull
+            } else {
+                Error::FrontFull
+            }
+        };
+        let free = (0_u32..)
+            .zip(self.memtables.iter())
+            .find(|(_, slot)| slot.state.load(Ordering::Acquire) == STATE_FREE);
+        let (index, slot) = free.ok_or_else(full)?;
+        let before = self.versions.current();
+        let mut memtables = [NONE; MEMTABLES_MAX];
+        if before.memtable_count >= MEMTABLES_MAX {
+            return Err(full());
+        }
+        for (to, from) in memtables
+            .iter_mut()
+            .zip(core::iter::once(index).chain(before.memtables()))
+        {
+            *to = from;
+        }
+        let state = VersionState {
+            memtables,
+            memtable_count: before.memtable_count + 1,
+            ..before
+        };
+        // Published before anything is in it: see `txn::version`.
+        self.versions
+            .publish_leaving(self.pager.epochs(), &state, 1)
+            .map_err(|_| full())?;
+        slot.successor.store(NONE, Ordering::Relaxed);
+        slot.state.store(STATE_ACTIVE, Ordering::Release);
+        if let Ok(old) = self.memtable(sequencer.active) {
+            old.successor.store(index, Ordering::Release);
+            old.state.store(STATE_FROZEN, Ordering::Release);
+        }
+        sequencer.active = index;
+        Ok(())
+    }
+}

@@ -1,0 +1,477 @@
+//! Which log slot holds which segment, and the stock of slots to write next.
+//!
+//! A slot is *absent*, *blank* (there, but not known to be allocated and of full
+//! length), *preparing*, *ready* to take a segment, *used* by one, or *retired*
+//! after a failed sync. Blank slots are erased a step at a time; a slot that
+//! once held a whole segment is ready again at once, unless the storage wants
+//! every range erased before it is written again.
+//!
+//! Preparing never touches a used slot: when it fails, for want of room or
+//! otherwise, the log goes on with what is ready. One slot of the table is never
+//! prepared ahead but left to recovery.
+
+use super::window::Window;
+use super::{LogConfig, align_up, at_slot};
+use crate::error::{CorruptionReason, Error, IoAction, Limit, Result};
+use crate::format::segment::{CUT_NONE, SEGMENT_HEADER_BYTES, SegmentFound, SegmentHeader};
+use crate::mem::{Array, Budget};
+use lightning_platform::{File, MemoryUse};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SlotState {
+    Absent,
+    Blank,
+    /// Erased up to this offset.
+    Preparing(u64),
+    Ready,
+    Used(Segment),
+    Retired,
+}
+
+/// A segment in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub number: u64,
+    pub base_sequence: u64,
+    pub cut: u64,
+    /// The highest sequence in it that counts; the base where none does.
+    pub last_sequence: u64,
+    pub block_bytes: u32,
+    /// Where its readable bytes end.
+    pub end: u64,
+    /// Where its frames end that are whole and follow one another.
+    pub valid_end: u64,
+    pub segment_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub state: SlotState,
+    /// Length of the slot's file.
+    pub length: u64,
+    /// Its front holds bytes that are neither erased nor a header.
+    pub damaged: bool,
+    /// It was found without a header: that its creation was ever made durable
+    /// is not known, and a directory sync that failed may not be repaired by
+    /// another. It is removed and created anew before it is used.
+    doubtful: bool,
+}
+
+impl Slot {
+    const ABSENT: Self = Self {
+        state: SlotState::Absent,
+        length: 0,
+        damaged: false,
+        doubtful: false,
+    };
+}
+
+/// What a step of preparing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrepareProgress {
+    /// Erased this many bytes; more remain.
+    Erased(u64),
+    /// A slot became ready.
+    Ready,
+    /// No slot is left to prepare.
+    NoSlot,
+}
+
+/// The log slots of a database.
+pub struct SlotTable {
+    slots: Array<Slot>,
+}
+
+impl SlotTable {
+    /// A table for slots 0 to `slots_max - 1`.
+    ///
+    /// # Errors
+    /// When the memory plan has no room for it.
+    pub fn new(budget: &mut Budget, slots_max: u32) -> Result<Self> {
+        let length = slots_max as usize;
+        Ok(Self {
+            slots: Array::new(budget, MemoryUse::Structure, length, |_| Slot::ABSENT)?,
+        })
+    }
+
+    /// Reads the front of every slot. `window` is scratch of at least 512 bytes.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] where the storage has more slots than the table;
+    /// corruption where two slots claim one segment; read errors.
+    pub fn survey(&mut self, config: &LogConfig, window: &mut [u8]) -> Result<()> {
+        config.check()?;
+        let storage = &*config.storage;
+        let slots = storage
+            .log_slots()
+            .map_err(at_slot(0, IoAction::Directory, 0))?;
+        if slots as usize > self.slots.len() {
+            return Err(Error::OverLimit {
+                limit: Limit::LogSlots,
+                value: u64::from(slots),
+                maximum: self.slots.len() as u64,
+            });
+        }
+        if window.len() < SEGMENT_HEADER_BYTES {
+            return Err(Error::Internal(60));
+        }
+        let mut window = Window::new(storage, window);
+        for (index, slot) in (0_u32..).zip(self.slots.iter_mut()) {
+            let length = if index < slots {
+                storage
+                    .length(File::Log(index))
+                    .map_err(at_slot(index, IoAction::Length, 0))?
+            } else {
+                None
+            };
+            *slot = Slot::ABSENT;
+            let Some(length) = length else { continue };
+            slot.length = length;
+            slot.state = SlotState::Blank;
+            slot.doubtful = true;
+            window.select(index, length);
+            let bytes = window.bytes(0, SEGMENT_HEADER_BYTES)?;
+            match SegmentHeader::decode(bytes, config.checksum) {
+                SegmentFound::Valid(header) => slot.adopt(&header, config),
+                SegmentFound::Version(version) => {
+                    return Err(Error::Unsupported {
+                        version,
+                        features: 0,
+                    });
+                }
+                SegmentFound::Damaged => slot.damaged = true,
+                SegmentFound::Erased => {}
+            }
+        }
+        let mut number = 0;
+        while let Some((slot, segment)) = self.segment_after(number) {
+            number = segment.number;
+            let twins = self.segments().filter(|(_, other)| other.number == number);
+            if twins.count() > 1 {
+                let reason = CorruptionReason::SegmentHeader;
+                return Err(Error::corrupt(reason, File::Log(slot), 0));
+            }
+        }
+        Ok(())
+    }
+
+    /// Slots that a segment can begin in at once.
+    #[must_use]
+    pub fn ready_slots(&self) -> usize {
+        self.slots
+            .iter()
+            .filter(|slot| slot.state == SlotState::Ready)
+            .count()
+    }
+
+    /// Segments that are kept.
+    #[must_use]
+    pub fn used_slots(&self) -> usize {
+        self.segments().count()
+    }
+
+    /// The number of the oldest segment that holds a sequence above `sequence`,
+    /// or the newest segment's.
+    #[must_use]
+    pub fn first_segment_needed_for(&self, sequence: u64) -> u64 {
+        let newest = self.highest();
+        self.segments()
+            .filter(|(_, segment)| segment.last_sequence > sequence)
+            .map(|(_, segment)| segment.number)
+            .fold(newest, u64::min)
+    }
+
+    /// Takes back the slots of the segments below `first_needed`: call it only
+    /// after the superblock that names it is durable, in both of its slots.
+    pub fn release_below(&mut self, first_needed: u64, config: &LogConfig) {
+        for slot in self.slots.iter_mut() {
+            if let SlotState::Used(segment) = slot.state
+                && segment.number < first_needed
+            {
+                slot.state = slot.recycled(&segment, config);
+            }
+        }
+    }
+
+    /// Removes slots that hold nothing, from the highest, until `keep` are left.
+    /// Answers how many it removed.
+    ///
+    /// # Errors
+    /// Directory errors of the storage. The log stays usable.
+    pub fn trim(&mut self, keep: usize, config: &LogConfig) -> Result<u32> {
+        let is_free = |slot: &Slot| {
+            matches!(
+                slot.state,
+                SlotState::Blank | SlotState::Preparing(_) | SlotState::Ready
+            )
+        };
+        let mut free = self.slots.iter().filter(|slot| is_free(slot)).count();
+        let mut removed = 0;
+        for (position, slot) in self.slots.iter_mut().enumerate().rev() {
+            if free <= keep {
+                break;
+            }
+            if is_free(slot) {
+                let index = u32::try_from(position).map_err(|_| Error::Internal(61))?;
+                let failed = at_slot(index, IoAction::Directory, 0);
+                config.storage.remove(File::Log(index)).map_err(failed)?;
+                *slot = Slot::ABSENT;
+                free -= 1;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            config
+                .storage
+                .sync_directory()
+                .map_err(at_slot(0, IoAction::Directory, 0))?;
+        }
+        Ok(removed)
+    }
+
+    /// Works on the next ready slot, erasing at most about `bytes_max`.
+    ///
+    /// # Errors
+    /// What the storage answers; `StorageFull` among it. Everything stays
+    /// usable: call again later.
+    pub fn prepare_step(&mut self, config: &LogConfig, bytes_max: u64) -> Result<PrepareProgress> {
+        let begun = |state: &SlotState| matches!(state, SlotState::Preparing(_));
+        let absent = self.count(|state| *state == SlotState::Absent);
+        let index = self
+            .find(begun)
+            .or_else(|| self.find(|state| *state == SlotState::Blank))
+            .or_else(|| {
+                self.find(|state| *state == SlotState::Absent)
+                    .filter(|_| absent > 1)
+            });
+        match index {
+            Some(index) => self.prepare(config, index, bytes_max),
+            None => Ok(PrepareProgress::NoSlot),
+        }
+    }
+
+    /// Takes a ready slot for `segment`.
+    pub(super) fn take_ready(&mut self, segment: Segment) -> Option<u32> {
+        let index = self.find(|state| *state == SlotState::Ready)?;
+        self.set(index, SlotState::Used(segment));
+        Some(index)
+    }
+
+    /// A slot for recovery, erased whole: a free one, else a new one.
+    pub(super) fn take_erased(&mut self, config: &LogConfig, segment: Segment) -> Result<u32> {
+        let index = self
+            .find(|state| *state == SlotState::Ready)
+            .or_else(|| self.find(|state| matches!(state, SlotState::Preparing(_))))
+            .or_else(|| self.find(|state| *state == SlotState::Blank))
+            .or_else(|| self.find(|state| *state == SlotState::Absent))
+            .ok_or(Error::LogFull)?;
+        if self.state(index) != SlotState::Absent {
+            self.set(index, SlotState::Blank);
+        }
+        while self.state(index) != SlotState::Ready {
+            self.prepare(config, index, u64::MAX)?;
+        }
+        self.set(index, SlotState::Used(segment));
+        Ok(index)
+    }
+
+    /// Takes back the slots of segments below `number` that hold nothing up to
+    /// `base`, and erases their headers, so that a process that dies again and
+    /// again while it recovers doesn't find one more each time. An erased
+    /// header may come back: it then counts as it did before.
+    pub(super) fn wipe_superseded(
+        &mut self,
+        config: &LogConfig,
+        number: u64,
+        base: u64,
+    ) -> Result<()> {
+        let geometry = config.storage.geometry();
+        let unit = geometry.write_block_bytes.max(geometry.erase_block_bytes);
+        let bytes = align_up(SEGMENT_HEADER_BYTES as u64, unit);
+        for (index, slot) in (0_u32..).zip(self.slots.iter_mut()) {
+            if let SlotState::Used(segment) = slot.state
+                && segment.number < number
+                && segment.base_sequence >= base
+            {
+                let failed = at_slot(index, IoAction::Write, 0);
+                config
+                    .storage
+                    .erase(File::Log(index), 0, bytes)
+                    .map_err(failed)?;
+                slot.state = slot.recycled(&segment, config);
+            }
+        }
+        Ok(())
+    }
+
+    /// The kept segment with the lowest number above `number`.
+    pub(super) fn segment_after(&self, number: u64) -> Option<(u32, Segment)> {
+        self.segments()
+            .filter(|(_, segment)| segment.number > number)
+            .min_by_key(|(_, segment)| segment.number)
+    }
+
+    /// The lowest cut among the segments above `number`.
+    pub(super) fn cut_above(&self, number: u64) -> u64 {
+        self.segments()
+            .filter(|(_, segment)| segment.number > number)
+            .map(|(_, segment)| segment.cut)
+            .fold(CUT_NONE, u64::min)
+    }
+
+    /// The highest number of a kept segment, or 0.
+    pub(super) fn highest(&self) -> u64 {
+        self.segments()
+            .map(|(_, segment)| segment.number)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Changes what is known about the segment in `slot`.
+    pub(super) fn update(&mut self, slot: u32, change: impl FnOnce(&mut Segment)) {
+        if let Some(Slot {
+            state: SlotState::Used(segment),
+            ..
+        }) = self.slots.get_mut(slot as usize)
+        {
+            change(segment);
+        }
+    }
+
+    /// All slots, with their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0_u32..).zip(self.slots.iter())
+    }
+
+    fn segments(&self) -> impl Iterator<Item = (u32, Segment)> {
+        self.iter().filter_map(|(index, slot)| match slot.state {
+            SlotState::Used(segment) => Some((index, segment)),
+            _ => None,
+        })
+    }
+
+    fn count(&self, wanted: impl Fn(&SlotState) -> bool) -> usize {
+        self.slots.iter().filter(|slot| wanted(&slot.state)).count()
+    }
+
+    fn find(&self, wanted: impl Fn(&SlotState) -> bool) -> Option<u32> {
+        self.iter()
+            .find(|(_, slot)| wanted(&slot.state))
+            .map(|(index, _)| index)
+    }
+
+    fn state(&self, index: u32) -> SlotState {
+        self.slots
+            .get(index as usize)
+            .map_or(SlotState::Retired, |slot| slot.state)
+    }
+
+    fn set(&mut self, index: u32, state: SlotState) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.state = state;
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        config: &LogConfig,
+        index: u32,
+        bytes_max: u64,
+    ) -> Result<PrepareProgress> {
+        let storage = &*config.storage;
+        let file = File::Log(index);
+        let segment_bytes = u64::from(config.segment_bytes);
+        let slot = self
+            .slots
+            .get_mut(index as usize)
+            .ok_or(Error::Internal(61))?;
+        if slot.state == SlotState::Absent {
+            storage
+                .create(file)
+                .map_err(at_slot(index, IoAction::Directory, 0))?;
+            *slot = Slot {
+                state: SlotState::Blank,
+                ..Slot::ABSENT
+            };
+        } else if slot.doubtful {
+            let failed = at_slot(index, IoAction::Directory, 0);
+            storage
+                .remove(file)
+                .and_then(|()| storage.create(file))
+                .map_err(failed)?;
+            *slot = Slot {
+                state: SlotState::Blank,
+                ..Slot::ABSENT
+            };
+        }
+        if slot.length < segment_bytes {
+            let failed = at_slot(index, IoAction::Length, segment_bytes);
+            storage.set_length(file, segment_bytes).map_err(failed)?;
+            slot.length = segment_bytes;
+        }
+        let done = match slot.state {
+            SlotState::Preparing(done) => done,
+            _ => 0,
+        };
+        slot.state = SlotState::Preparing(done);
+        let geometry = storage.geometry();
+        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
+        let bytes = (bytes_max / unit * unit)
+            .max(unit)
+            .min(segment_bytes - done);
+        if bytes > 0 {
+            let failed = at_slot(index, IoAction::Write, done);
+            storage.erase(file, done, bytes).map_err(failed)?;
+        }
+        let done = done + bytes;
+        slot.state = SlotState::Preparing(done);
+        slot.damaged = false;
+        if done < segment_bytes {
+            return Ok(PrepareProgress::Erased(bytes));
+        }
+        slot.state = SlotState::Retired;
+        storage
+            .sync(file)
+            .map_err(at_slot(index, IoAction::Sync, 0))?;
+        storage
+            .sync_directory()
+            .map_err(at_slot(index, IoAction::Directory, 0))?;
+        slot.state = SlotState::Ready;
+        Ok(PrepareProgress::Ready)
+    }
+}
+
+impl Slot {
+    /// Takes the segment of a valid header in, or the slot where it is another
+    /// instance's.
+    fn adopt(&mut self, header: &SegmentHeader, config: &LogConfig) {
+        let segment = Segment {
+            number: header.number,
+            base_sequence: header.base_sequence,
+            cut: header.cut,
+            last_sequence: header.base_sequence,
+            block_bytes: header.block_bytes,
+            end: header.segment_bytes.min(self.length),
+            valid_end: 0,
+            segment_bytes: header.segment_bytes,
+        };
+        self.doubtful = false;
+        let ours =
+            header.instance_id == config.instance_id && header.lineage_id == config.lineage_id;
+        self.state = if ours {
+            SlotState::Used(segment)
+        } else {
+            self.recycled(&segment, config)
+        };
+    }
+
+    fn recycled(&self, segment: &Segment, config: &LogConfig) -> SlotState {
+        let segment_bytes = u64::from(config.segment_bytes);
+        let allocated = segment.segment_bytes >= segment_bytes && self.length >= segment_bytes;
+        if allocated && !config.storage.geometry().erase_before_write {
+            SlotState::Ready
+        } else {
+            SlotState::Blank
+        }
+    }
+}

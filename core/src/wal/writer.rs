@@ -1,0 +1,624 @@
+//! Appending to the log, a flush at a time.
+//!
+//! One caller at a time (`&mut self`): `begin_flush`, any number of appends,
+//! `finish_flush`. A flush is gathered in the buffer, padded with zeros to the
+//! write block, and written (and synced) with one call where it fits; where it
+//! doesn't, the buffer is written out each time it is full, in order.
+//!
+//! A frame's check stands at its front. A frame that fits into the buffer is
+//! encoded there and the check put in afterwards; for a larger one the records
+//! are run through twice, first for the check alone: a block that was written is
+//! never written again, which flash would not allow and a power cut not forgive.
+//!
+//! A flush that ends at a block's end has no zeros behind it: what follows there
+//! is erased, or of an older segment of the slot, and doesn't verify.
+//!
+//! When a frame doesn't fit into what is left of the segment, all before it is
+//! written and synced, and the next segment begins in a ready slot. Where there
+//! is none the append answers [`Error::LogFull`] and has changed nothing.
+//!
+//! A write or sync that failed leaves the writer failed: every later call
+//! answers [`Error::Poisoned`], and only opening the database again tells what
+//! is durable.
+
+use super::payload::{Bytes, CheckSink, Copied, Payload, Records, Sink, SliceSink};
+use super::reader::Replay;
+use super::scan::Scan;
+use super::slots::{PrepareProgress, Segment, SlotTable};
+use super::{LogConfig, at_slot, frame_start};
+use crate::error::{Error, IoAction, Limit, OptionProblem, Result};
+use crate::format::bytes::put;
+use crate::format::frame::{
+    CHECKPOINT_BYTES, Checkpoint, FRAME_HEADER_BYTES, FrameHeader, FrameKind, FrameSeed, RecordIn,
+};
+use crate::format::segment::{CUT_NONE, SEGMENT_HEADER_BYTES, SegmentHeader, first_flush_offset};
+use crate::mem::Array;
+use lightning_platform::File;
+
+/// A commit to append, apart from its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitIn {
+    /// Its sequence: one above the last one appended.
+    pub sequence: u64,
+    /// Milliseconds since 1970.
+    pub wall_time_ms: u64,
+    /// Where it came from.
+    pub origin: u32,
+    /// Which key encrypted what it refers to.
+    pub key_id: u32,
+}
+
+/// Bytes of the frame that a commit of `records` takes, without padding.
+#[must_use]
+pub fn frame_bytes<'a>(records: impl Iterator<Item = RecordIn<'a>>) -> u64 {
+    records.fold(FRAME_HEADER_BYTES as u64, |sum, record| {
+        sum.saturating_add(record.encoded_bytes())
+    })
+}
+
+/// The writing end of the log.
+pub struct LogWriter {
+    config: LogConfig,
+    slots: SlotTable,
+    buffer: Array<u8>,
+    block_bytes: u32,
+    /// Bytes of the buffer in use, and where in the segment they belong.
+    filled: usize,
+    buffer_offset: u64,
+    slot: u32,
+    number: u64,
+    /// The newest segment whose header is durable.
+    durable_number: u64,
+    seed: FrameSeed,
+    predecessor: u32,
+    last_sequence: u64,
+    synced_sequence: u64,
+    durable_sequence: u64,
+    flushing: bool,
+    unsynced: bool,
+    failed: bool,
+}
+
+/// Fills the buffer and writes it out whenever it is full.
+impl Sink for LogWriter {
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut bytes = bytes;
+        while !bytes.is_empty() {
+            if self.filled == self.buffer.len() {
+                self.spill()?;
+            }
+            let room = self.buffer.get_mut(self.filled..).unwrap_or(&mut []);
+            let length = room.len().min(bytes.len());
+            let (part, rest) = bytes.split_at_checked(length).ok_or(Error::Internal(63))?;
+            room.get_mut(..length)
+                .ok_or(Error::Internal(63))?
+                .copy_from_slice(part);
+            self.filled += length;
+            bytes = rest;
+        }
+        Ok(())
+    }
+}
+
+impl LogWriter {
+    /// The log of a new database: segment 1, in a slot that is erased for it.
+    /// `slots` was surveyed. `buffer` is a multiple of the write block and at
+    /// least a segment header long. Nothing of the segment is written before
+    /// the first flush.
+    ///
+    /// # Errors
+    /// [`Error::LogFull`] where no slot is left; what the storage answers.
+    pub fn create(config: LogConfig, slots: SlotTable, buffer: Array<u8>) -> Result<Self> {
+        Self::start(config, slots, buffer, 1, 0, CUT_NONE)
+    }
+
+    /// The log of a database that was scanned: a new segment that cuts off what
+    /// doesn't count, into which the last checkpoint and all commits above the
+    /// durable sequence are written again. When this returns, everything that
+    /// counts is durable. `window` is scratch, as for the scan.
+    ///
+    /// # Errors
+    /// [`Error::LogFull`] where no slot is left; what the storage answers.
+    /// Opening may be tried again.
+    pub fn start_after_recovery(
+        config: LogConfig,
+        slots: SlotTable,
+        buffer: Array<u8>,
+        scan: &Scan,
+        window: &mut [u8],
+    ) -> Result<Self> {
+        let number = scan.highest_segment.saturating_add(1);
+        let (base, cut) = (scan.durable_sequence, scan.last_sequence);
+        let mut writer = Self::start(config.clone(), slots, buffer, number, base, cut)?;
+        writer.begin_flush(base)?;
+        if let Some(checkpoint) = scan.checkpoint {
+            writer.append_checkpoint(scan.wall_time_ms, checkpoint)?;
+        }
+        let mut replay = Replay::new(&config, scan, window, base);
+        while let Some(commit) = replay.next_commit(&writer.slots)? {
+            let header = FrameHeader {
+                kind: commit.kind,
+                sequence: commit.sequence,
+                wall_time_ms: commit.wall_time_ms,
+                origin: commit.origin,
+                key_id: commit.key_id,
+                records: commit.records,
+                ..writer.blank_header()
+            };
+            let bytes = commit.payload_bytes;
+            let frame_bytes = bytes.saturating_add(FRAME_HEADER_BYTES as u64);
+            while !writer.can_append(frame_bytes) {
+                if writer.prepare_step(u64::MAX)? == PrepareProgress::NoSlot {
+                    return Err(Error::LogFull);
+                }
+            }
+            writer.append(header, bytes, &mut Copied(&mut replay))?;
+        }
+        writer.finish_flush(true)?;
+        writer.slots.wipe_superseded(&config, number, base)?;
+        Ok(writer)
+    }
+
+    fn start(
+        config: LogConfig,
+        mut slots: SlotTable,
+        buffer: Array<u8>,
+        number: u64,
+        base_sequence: u64,
+        cut: u64,
+    ) -> Result<Self> {
+        config.check()?;
+        let block_bytes = config.block_bytes();
+        if !buffer.len().is_multiple_of(block_bytes as usize)
+            || (buffer.len() as u64) < first_flush_offset(block_bytes)
+        {
+            return Err(Error::Options(OptionProblem::SegmentBytes));
+        }
+        let segment = new_segment(&config, number, base_sequence, cut);
+        let slot = slots.take_erased(&config, segment)?;
+        let seed = FrameSeed::new(config.checksum, &config.instance_id, number);
+        let mut writer = Self {
+            config,
+            slots,
+            buffer,
+            block_bytes,
+            filled: 0,
+            buffer_offset: 0,
+            slot,
+            number,
+            durable_number: 0,
+            seed,
+            predecessor: 0,
+            last_sequence: base_sequence,
+            synced_sequence: base_sequence,
+            durable_sequence: 0,
+            flushing: false,
+            unsynced: false,
+            failed: false,
+        };
+        writer.begin_segment(slot, &segment);
+        Ok(writer)
+    }
+
+    /// Begins a flush whose frames state `durable_sequence`: what is known to
+    /// be durable now. Frames behind a change of segment state more, if its
+    /// sync made more durable.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] after a failure.
+    pub fn begin_flush(&mut self, durable_sequence: u64) -> Result<()> {
+        if self.failed {
+            return Err(Error::Poisoned);
+        }
+        if self.flushing || durable_sequence > self.last_sequence {
+            return Err(Error::Internal(64));
+        }
+        self.flushing = true;
+        self.durable_sequence = durable_sequence.max(self.durable_sequence);
+        Ok(())
+    }
+
+    /// Appends a commit. `records` stand in the order that the format wants,
+    /// and are gone through up to three times.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] where the frame fits into no segment, and
+    /// [`Error::LogFull`] where it needs the next one and none is ready: nothing
+    /// has changed then. Otherwise what the storage answers, and the log is poisoned.
+    pub fn append_commit<'a>(
+        &mut self,
+        commit: &CommitIn,
+        records: impl Iterator<Item = RecordIn<'a>> + Clone,
+    ) -> Result<()> {
+        let (count, bytes) = records
+            .clone()
+            .fold((0_u32, 0_u64), |(count, bytes), record| {
+                (
+                    count.saturating_add(1),
+                    bytes.saturating_add(record.encoded_bytes()),
+                )
+            });
+        let header = self.commit_header(FrameKind::Commit, commit, count);
+        self.append(header, bytes, &mut Records(records))
+    }
+
+    /// Appends a commit whose writes stand elsewhere, as `payload` says.
+    ///
+    /// # Errors
+    /// As [`append_commit`](Self::append_commit).
+    pub fn append_ingest(&mut self, commit: &CommitIn, payload: &[u8]) -> Result<()> {
+        let header = self.commit_header(FrameKind::Ingest, commit, 0);
+        self.append(header, payload.len() as u64, &mut Bytes(payload))
+    }
+
+    /// Appends a mark, which states the durable sequence of its flush.
+    ///
+    /// # Errors
+    /// As [`append_commit`](Self::append_commit).
+    pub fn append_mark(&mut self, wall_time_ms: u64) -> Result<()> {
+        let header = FrameHeader {
+            wall_time_ms,
+            ..self.blank_header()
+        };
+        self.append(header, 0, &mut Bytes(&[]))
+    }
+
+    /// Appends a checkpoint, which names a superblock that is durable.
+    ///
+    /// # Errors
+    /// As [`append_commit`](Self::append_commit).
+    pub fn append_checkpoint(&mut self, wall_time_ms: u64, checkpoint: Checkpoint) -> Result<()> {
+        let kind = FrameKind::Checkpoint;
+        let header = FrameHeader {
+            kind,
+            wall_time_ms,
+            ..self.blank_header()
+        };
+        self.append(
+            header,
+            CHECKPOINT_BYTES as u64,
+            &mut Bytes(&checkpoint.encode()),
+        )
+    }
+
+    /// Ends the flush: writes what is left of it and, with `sync`, makes
+    /// everything appended durable. Answers the last sequence that is durable.
+    /// An empty flush writes nothing, and syncs only what an earlier one left.
+    ///
+    /// # Errors
+    /// What the storage answers; the log is poisoned.
+    pub fn finish_flush(&mut self, sync: bool) -> Result<u64> {
+        if self.failed {
+            return Err(Error::Poisoned);
+        }
+        self.flushing = false;
+        self.write_out(sync)?;
+        Ok(self.synced_sequence)
+    }
+
+    /// Works on the next ready slot; see [`SlotTable::prepare_step`].
+    ///
+    /// # Errors
+    /// What the storage answers. The log isn't harmed.
+    pub fn prepare_step(&mut self, bytes_max: u64) -> Result<PrepareProgress> {
+        self.slots.prepare_step(&self.config, bytes_max)
+    }
+
+    /// Takes back the slots of segments below `first_needed`; see
+    /// [`SlotTable::release_below`].
+    pub fn release_below(&mut self, first_needed: u64) {
+        self.slots
+            .release_below(first_needed.min(self.durable_number), &self.config);
+    }
+
+    /// Removes slots that hold nothing until `keep` are left.
+    ///
+    /// # Errors
+    /// Directory errors of the storage. The log isn't harmed.
+    pub fn trim(&mut self, keep: usize) -> Result<u32> {
+        self.slots.trim(keep, &self.config)
+    }
+
+    /// Which slots hold what.
+    #[must_use]
+    pub fn slots(&self) -> &SlotTable {
+        &self.slots
+    }
+
+    /// The number of the oldest segment that holds a sequence above `sequence`,
+    /// or of the newest one whose header is durable: a superblock that named
+    /// another could speak of a segment that a power cut has taken away.
+    #[must_use]
+    pub fn first_segment_needed_for(&self, sequence: u64) -> u64 {
+        self.slots
+            .first_segment_needed_for(sequence)
+            .min(self.durable_number)
+    }
+
+    /// Bytes that one frame may still have in the current segment.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let start = frame_start(self.position(), self.block_bytes);
+        u64::from(self.config.segment_bytes).saturating_sub(start)
+    }
+
+    /// Whether a frame of `bytes` can be appended now, be it in the next segment.
+    #[must_use]
+    pub fn can_append(&self, bytes: u64) -> bool {
+        self.fits(bytes) || bytes <= self.config.frame_bytes_max() && self.slots.ready_slots() > 0
+    }
+
+    /// The current segment's number.
+    #[must_use]
+    pub fn segment(&self) -> u64 {
+        self.number
+    }
+
+    /// The last sequence appended.
+    #[must_use]
+    pub fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
+    /// The last sequence that a sync of this writer, or recovery, made durable.
+    #[must_use]
+    pub fn synced_sequence(&self) -> u64 {
+        self.synced_sequence
+    }
+
+    /// Whether something written waits for a sync.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    fn position(&self) -> u64 {
+        self.buffer_offset.saturating_add(self.filled as u64)
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        bytes <= self.room()
+    }
+
+    /// A mark's header, to be completed.
+    fn blank_header(&self) -> FrameHeader {
+        FrameHeader {
+            check: 0,
+            bytes: 0,
+            kind: FrameKind::Mark,
+            predecessor: 0,
+            sequence: self.last_sequence,
+            durable_sequence: 0,
+            wall_time_ms: 0,
+            origin: 0,
+            key_id: 0,
+            records: 0,
+        }
+    }
+
+    fn commit_header(&self, kind: FrameKind, commit: &CommitIn, records: u32) -> FrameHeader {
+        FrameHeader {
+            kind,
+            sequence: commit.sequence,
+            wall_time_ms: commit.wall_time_ms,
+            origin: commit.origin,
+            key_id: commit.key_id,
+            records,
+            ..self.blank_header()
+        }
+    }
+
+    fn append(
+        &mut self,
+        header: FrameHeader,
+        payload_bytes: u64,
+        payload: &mut impl Payload,
+    ) -> Result<()> {
+        if self.failed {
+            return Err(Error::Poisoned);
+        }
+        let expected = self
+            .last_sequence
+            .saturating_add(u64::from(header.kind.has_own_sequence()));
+        if !self.flushing || header.sequence != expected {
+            return Err(Error::Internal(65));
+        }
+        let bytes = payload_bytes.saturating_add(FRAME_HEADER_BYTES as u64);
+        let maximum = self.config.frame_bytes_max();
+        let over = Error::OverLimit {
+            limit: Limit::TransactionBytes,
+            value: bytes,
+            maximum,
+        };
+        let length = u32::try_from(bytes)
+            .ok()
+            .filter(|_| bytes <= maximum)
+            .ok_or(over)?;
+        if !self.fits(bytes) {
+            self.advance_segment()?;
+        }
+        // Until the frame is whole, the buffer holds a part of one.
+        self.failed = true;
+        let pad = frame_start(self.position(), self.block_bytes) - self.position();
+        let zeros = [0; 8];
+        self.take(
+            zeros
+                .get(..usize::try_from(pad).unwrap_or(0))
+                .unwrap_or(&[]),
+        )?;
+        let header = FrameHeader {
+            bytes: length,
+            predecessor: self.predecessor,
+            durable_sequence: self.durable_sequence,
+            ..header
+        };
+        let check = self.emit(&header, length as usize, payload)?;
+        self.failed = false;
+        self.predecessor = check;
+        if header.kind.has_own_sequence() {
+            self.last_sequence = header.sequence;
+            self.slots
+                .update(self.slot, |segment| segment.last_sequence = header.sequence);
+        }
+        Ok(())
+    }
+
+    /// Puts the frame into the buffer, or through it; answers its check.
+    fn emit(
+        &mut self,
+        header: &FrameHeader,
+        length: usize,
+        payload: &mut impl Payload,
+    ) -> Result<u32> {
+        let checksum = self.config.checksum;
+        let (mut front, state) = header.encode(&self.seed, self.position());
+        if self.buffer.len() - self.filled < length {
+            self.spill()?;
+        }
+        let Some(frame) = self
+            .buffer
+            .get_mut(self.filled..)
+            .and_then(|rest| rest.get_mut(..length))
+        else {
+            let mut sink = CheckSink { checksum, state };
+            payload.feed(&mut sink)?;
+            put(&mut front, 0, &sink.state.to_le_bytes());
+            let start = self.position();
+            self.take(&front)?;
+            payload.feed(self)?;
+            let whole = self.position() == start.saturating_add(length as u64);
+            return if whole {
+                Ok(sink.state)
+            } else {
+                Err(Error::Internal(66))
+            };
+        };
+        let (head, body) = frame
+            .split_at_mut_checked(front.len())
+            .ok_or(Error::Internal(66))?;
+        let mut sink = SliceSink { rest: &mut *body };
+        payload.feed(&mut sink)?;
+        if !sink.rest.is_empty() {
+            return Err(Error::Internal(66));
+        }
+        let check = checksum.append(state, body);
+        put(&mut front, 0, &check.to_le_bytes());
+        head.copy_from_slice(&front);
+        self.filled += length;
+        Ok(check)
+    }
+
+    /// Writes the buffer's whole blocks and keeps the rest.
+    fn spill(&mut self) -> Result<()> {
+        let whole = self.filled & !(self.block_bytes as usize).wrapping_sub(1);
+        if whole == 0 {
+            return Ok(());
+        }
+        let bytes = self.buffer.get(..whole).unwrap_or(&[]);
+        self.unsynced = true;
+        let failed = at_slot(self.slot, IoAction::Write, self.buffer_offset);
+        let file = File::Log(self.slot);
+        self.config
+            .storage
+            .write(file, self.buffer_offset, bytes)
+            .map_err(failed)?;
+        self.buffer.copy_within(whole..self.filled, 0);
+        self.buffer_offset = self.buffer_offset.saturating_add(whole as u64);
+        self.filled -= whole;
+        Ok(())
+    }
+
+    /// Pads and writes what the buffer holds, and syncs if so asked.
+    fn write_out(&mut self, sync: bool) -> Result<()> {
+        let mask = (self.block_bytes as usize).wrapping_sub(1);
+        let padded = self.filled.saturating_add(mask) & !mask;
+        self.buffer
+            .get_mut(self.filled..padded)
+            .unwrap_or(&mut [])
+            .fill(0);
+        let bytes = self.buffer.get(..padded).unwrap_or(&[]);
+        let (storage, file) = (&*self.config.storage, File::Log(self.slot));
+        let at = |action| at_slot(self.slot, action, self.buffer_offset);
+        self.failed = true;
+        match (bytes.is_empty(), sync) {
+            (true, false) => {}
+            (true, true) if !self.unsynced => {}
+            (true, true) => storage.sync(file).map_err(at(IoAction::Sync))?,
+            (false, false) => storage
+                .write(file, self.buffer_offset, bytes)
+                .map_err(at(IoAction::Write))?,
+            (false, true) => storage
+                .write_and_sync(file, self.buffer_offset, bytes)
+                .map_err(at(IoAction::Sync))?,
+        }
+        self.failed = false;
+        self.unsynced = !sync && (self.unsynced || padded > 0);
+        if sync {
+            self.synced_sequence = self.last_sequence;
+            self.durable_number = self.number;
+        }
+        self.buffer_offset = self.buffer_offset.saturating_add(padded as u64);
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Makes this segment durable whole, and begins the next in a ready slot.
+    fn advance_segment(&mut self) -> Result<()> {
+        if self.slots.ready_slots() == 0 {
+            return Err(Error::LogFull);
+        }
+        self.write_out(true)?;
+        self.durable_sequence = self.synced_sequence;
+        let number = self.number.saturating_add(1);
+        let segment = new_segment(&self.config, number, self.last_sequence, CUT_NONE);
+        let slot = self.slots.take_ready(segment).ok_or(Error::LogFull)?;
+        self.begin_segment(slot, &segment);
+        Ok(())
+    }
+
+    /// Puts the header of `segment` at the front of the (empty) buffer.
+    fn begin_segment(&mut self, slot: u32, segment: &Segment) {
+        let header = SegmentHeader {
+            lineage_id: self.config.lineage_id,
+            instance_id: self.config.instance_id,
+            number: segment.number,
+            segment_bytes: segment.segment_bytes,
+            block_bytes: segment.block_bytes,
+            timeline: self.config.timeline,
+            base_sequence: segment.base_sequence,
+            cut: segment.cut,
+        };
+        let front =
+            usize::try_from(first_flush_offset(self.block_bytes)).unwrap_or(SEGMENT_HEADER_BYTES);
+        if let Some(area) = self.buffer.get_mut(..front) {
+            area.fill(0);
+        }
+        put(&mut self.buffer, 0, &header.encode(self.config.checksum));
+        self.filled = front;
+        self.buffer_offset = 0;
+        self.slot = slot;
+        self.number = segment.number;
+        self.seed = FrameSeed::new(
+            self.config.checksum,
+            &self.config.instance_id,
+            segment.number,
+        );
+        self.predecessor = 0;
+    }
+}
+
+fn new_segment(config: &LogConfig, number: u64, base_sequence: u64, cut: u64) -> Segment {
+    let segment_bytes = u64::from(config.segment_bytes);
+    Segment {
+        number,
+        base_sequence,
+        cut,
+        last_sequence: base_sequence,
+        block_bytes: config.block_bytes(),
+        end: segment_bytes,
+        // What this writer appends is whole: a replay reads up to the first frame
+        // that is not there.
+        valid_end: segment_bytes,
+        segment_bytes,
+    }
+}
