@@ -19,6 +19,7 @@
 //! Nothing of the old tree is touched but by opening it, and what is opened is
 //! released: the sink decides when its space may be reused.
 
+use super::change::{Change, PageSink};
 use super::lookup::{Root, checked_child};
 use super::stage::{Body, Format, Item, KeyBuffer, Stage};
 use crate::error::{Error, KeySample, Limit, Result};
@@ -26,51 +27,10 @@ use crate::format::branch::{Branch, Child};
 use crate::format::branch_writer::shortest_separator;
 use crate::format::catalogue::RootRecord;
 use crate::format::leaf::{EntryKind, Leaf};
-use crate::format::page_ref::{PageKind, PageRef};
+use crate::format::page_ref::PageRef;
 use crate::mem::{Array, Budget};
 use crate::pager::Pager;
 use lightning_platform::MemoryUse;
-
-/// Where new pages go, and what becomes of old ones.
-pub trait PageSink {
-    /// Writes a finished page; kind, level and table stand in its header.
-    ///
-    /// # Errors
-    /// I/O or a full storage.
-    fn append(&mut self, kind: PageKind, level: u8, plain: &mut [u8]) -> Result<PageRef>;
-
-    /// Notes that the new tree no longer uses a page.
-    ///
-    /// # Errors
-    /// I/O.
-    fn release(&mut self, page: &PageRef) -> Result<()>;
-
-    /// Notes that the new tree no longer uses the extent that `reference` names.
-    ///
-    /// # Errors
-    /// I/O or corruption.
-    fn release_extent(&mut self, reference: &[u8]) -> Result<()>;
-}
-
-/// What happens to one key.
-#[derive(Debug, Clone, Copy)]
-pub enum Change<'a> {
-    /// The key has this value from now on.
-    Put {
-        /// Put or extent reference (or tombstone, in a run).
-        kind: EntryKind,
-        /// Expiry in milliseconds since 1970.
-        expiry_ms: Option<u64>,
-        /// The metadata byte.
-        metadata: Option<u8>,
-        /// The sequence, in a run.
-        sequence: u64,
-        /// The value's bytes, or an extent reference.
-        value: &'a [u8],
-    },
-    /// The key is gone.
-    Delete,
-}
 
 /// A page of the old tree that is being gone through.
 struct Open {
@@ -261,6 +221,12 @@ impl Editor {
             self.flush(sink, level)?;
         }
         Err(Error::Internal(73))
+    }
+
+    /// Whether a key is above that of the last change.
+    #[must_use]
+    pub fn is_above_last(&self, key: &[u8]) -> bool {
+        !self.has_change || self.last_change.get() < key
     }
 
     /// Whether any change was made since [`begin`](Self::begin).

@@ -14,6 +14,7 @@
 //! * No page but the root is empty, and a page that the editor finished is half
 //!   full at least, unless it is the last of its parent.
 
+mod change;
 mod cursor;
 mod edit;
 mod lookup;
@@ -21,6 +22,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, PageSink};
 pub use cursor::{CursorPosition, TreeCursor};
-pub use edit::{Change, Editor, PageSink};
+pub use edit::Editor;
 pub use lookup::{Found, Root, count_below, get, with_leaf};

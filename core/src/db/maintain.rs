@@ -21,8 +21,10 @@ use super::{Engine, LogState, Maintenance, NONE, STATE_FREE, STATE_FROZEN, STATE
 use crate::btree::{Change, PageSink, Root};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
+use crate::format::extent::{EXTENT_REF_BYTES, ExtentRef};
 use crate::format::leaf::EntryKind;
 use crate::format::page_ref::{PageKind, PageRef};
+use crate::limits::inline_value_bytes_max;
 use crate::memtable::{Cursor, RecordKind};
 use crate::pager::{FlipInput, PageStore, Pager};
 use crate::sync::Ordering;
@@ -77,17 +79,25 @@ pub(super) struct Merge {
 /// A table's new root, until it is in the roots tree.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ChangedRoot {
-    table: u32,
-    record: RootRecord,
-    entries_before: u64,
+    pub table: u32,
+    pub record: RootRecord,
+    pub entries_before: u64,
+}
+
+/// Which part of a merge a flip publishes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MergedSlice {
+    memtable: u32,
+    last_sequence: u64,
+    is_last: bool,
 }
 
 /// Tables that one slice changes at most.
 pub(super) const CHANGED_ROOTS: usize = 64;
 
-struct Sink<'a> {
-    pager: &'a Pager,
-    store: &'a mut PageStore,
+pub(super) struct Sink<'a> {
+    pub pager: &'a Pager,
+    pub store: &'a mut PageStore,
 }
 
 impl PageSink for Sink<'_> {
@@ -99,9 +109,11 @@ impl PageSink for Sink<'_> {
         self.store.release(self.pager, page)
     }
 
-    fn release_extent(&mut self, _reference: &[u8]) -> Result<()> {
-        // No table has extents yet: an entry that says so is damage.
-        Err(Error::Internal(240))
+    fn release_extent(&mut self, reference: &[u8]) -> Result<()> {
+        match ExtentRef::decode(reference) {
+            Some(extent) => self.store.release_extent(self.pager, &extent),
+            None => Err(Error::Internal(240)),
+        }
     }
 }
 
@@ -236,13 +248,26 @@ impl Engine {
                     };
                 }
             }
+            let mut reference = [0; EXTENT_REF_BYTES];
+            let inline =
+                entry.value().len() <= inline_value_bytes_max(self.pager.layout().page_bytes);
+            if entry.kind() == RecordKind::Put && !inline {
+                let extent = maintenance
+                    .store
+                    .append_extent(&self.pager, table, entry.value())?;
+                reference = extent.encode();
+            }
             let change = match entry.kind() {
                 RecordKind::Put => Change::Put {
-                    kind: EntryKind::Put,
+                    kind: if inline {
+                        EntryKind::Put
+                    } else {
+                        EntryKind::Extent
+                    },
                     expiry_ms: entry.expiry_ms(),
                     metadata: entry.metadata(),
                     sequence: 0,
-                    value: entry.value(),
+                    value: if inline { entry.value() } else { &reference },
                 },
                 RecordKind::Delete => Change::Delete,
                 RecordKind::RangeDelete | RecordKind::Extent => return Err(Error::Internal(241)),
@@ -266,7 +291,13 @@ impl Engine {
         if exhausted || slice_is_full {
             self.finish_table(maintenance, &mut merge)?;
             let is_last = merge.cursor.entry(memtable).is_none();
-            self.flip(maintenance, &merge, is_last)?;
+            let last_sequence = self.memtable(merge.memtable)?.memtable.last_sequence();
+            let merged = MergedSlice {
+                memtable: merge.memtable,
+                last_sequence,
+                is_last,
+            };
+            self.flip(maintenance, Some(&merged))?;
             merge.slice_cursor = merge.cursor;
             merge.begun = false;
             maintenance.merge = if is_last { None } else { Some(merge) };
@@ -308,10 +339,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Publishes what the slice changed.
-    fn flip(&self, maintenance: &mut Maintenance, merge: &Merge, is_last: bool) -> Result<()> {
-        let slot = self.memtable(merge.memtable)?;
-        let last_sequence = slot.memtable.last_sequence();
+    /// Publishes the changed roots: those of a slice, or of a load.
+    pub(super) fn flip(
+        &self,
+        maintenance: &mut Maintenance,
+        slice: Option<&MergedSlice>,
+    ) -> Result<()> {
         let before = *maintenance.store.superblock();
         let mut roots = maintenance.store.published().roots;
         let mut entries = maintenance.store.entries();
@@ -353,16 +386,14 @@ impl Engine {
             }
             roots = editor.finish(&self.pager, &mut sink)?.root;
         }
-        let merged_sequence = if is_last {
-            last_sequence
-        } else {
-            before.merged_sequence
-        };
+        let last = slice.filter(|slice| slice.is_last);
+        let merged_sequence = last.map_or(before.merged_sequence, |last| last.last_sequence);
+        let touched = slice.map_or(before.touched_sequence, |slice| slice.last_sequence);
         let (wall_time_ms, next_table) = {
             let sequencer = self.sequencer.lock();
             (sequencer.wall_time_ms, sequencer.next_table)
         };
-        let first_segment = if is_last {
+        let first_segment = if last.is_some() {
             self.first_segment_for(merged_sequence)
                 .unwrap_or(before.first_segment)
         } else {
@@ -372,7 +403,7 @@ impl Engine {
             roots,
             entries,
             merged_sequence,
-            touched_sequence: last_sequence,
+            touched_sequence: touched.max(before.touched_sequence),
             durable_sequence: self.durable.load(Ordering::SeqCst),
             first_segment,
             wall_time_ms,
@@ -386,9 +417,8 @@ impl Engine {
             let current = self.versions.current();
             let mut memtables = [NONE; MEMTABLES_MAX];
             let mut memtable_count = 0;
-            let kept = current
-                .memtables()
-                .filter(|index| !is_last || *index != merge.memtable);
+            let gone = last.map(|last| last.memtable);
+            let kept = current.memtables().filter(|index| Some(*index) != gone);
             for (to, from) in memtables.iter_mut().zip(kept) {
                 *to = from;
                 memtable_count += 1;
@@ -405,8 +435,10 @@ impl Engine {
             self.versions
                 .publish(self.pager.epochs(), &state)
                 .map_err(|_| Error::Internal(242))?;
-            if is_last {
-                sequencer.validation_floor = sequencer.validation_floor.max(last_sequence);
+            if let Some(last) = last {
+                let floor = sequencer.validation_floor.max(last.last_sequence);
+                sequencer.validation_floor = floor;
+                let slot = self.memtable(last.memtable)?;
                 slot.state.store(STATE_MERGED, Ordering::Release);
                 self.merged.store(merged_sequence, Ordering::SeqCst);
             }

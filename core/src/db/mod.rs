@@ -3,7 +3,7 @@
 //! # What is where
 //! `open` brings a database up; `read` answers; `write` takes commits in;
 //! `flush` makes them durable; `maintain` merges memtables into the trees and
-//! gives space back. `slots` lends transactions their memory.
+//! gives space back; `load` fills a table past them. `slots` lends transactions their memory.
 //!
 //! # Who owns what
 //! * The *sequencer* (a short lock) orders commits: validates, numbers, inserts.
@@ -26,6 +26,7 @@
 //! says so ([`Error::is_retryable`]).
 
 mod flush;
+mod load;
 mod maintain;
 mod open;
 mod options;
@@ -35,6 +36,7 @@ mod slots;
 mod tests;
 mod write;
 
+pub use load::Load;
 pub use maintain::{Budgeted, Progress};
 pub use open::OpenInput;
 pub use options::{Durability, Options};
@@ -196,10 +198,15 @@ impl Engine {
         key_bytes_max(self.pager.layout().page_bytes)
     }
 
-    /// The longest value, in bytes.
+    /// The longest value, in bytes: what stands in a leaf, or, where the options
+    /// allow larger ones, what fits into a transaction and an extent.
     #[must_use]
     pub fn value_bytes_max(&self) -> usize {
-        inline_value_bytes_max(self.pager.layout().page_bytes)
+        let inline = inline_value_bytes_max(self.pager.layout().page_bytes);
+        if self.pager.has_cipher() {
+            return inline;
+        }
+        inline.max(self.options.value_bytes_max as usize)
     }
 
     /// Figures; approximate while others work.

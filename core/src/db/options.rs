@@ -44,6 +44,10 @@ pub struct Options {
     pub transactions: u32,
     /// Bytes of one transaction's writes; at most a third of a memtable and of a segment.
     pub transaction_bytes: u32,
+    /// Bytes of the largest value: what is longer than a quarter page is merged into
+    /// an extent of its own. 0 for a quarter page; at most three quarters of a
+    /// transaction.
+    pub value_bytes_max: u32,
     /// Bytes of what one serializable transaction remembers of its reads.
     pub read_set_bytes: u32,
     /// Snapshots open at once, those of transactions included.
@@ -82,6 +86,7 @@ impl Default for Options {
             write_buffer_bytes: 1 << 20,
             transactions: 16,
             transaction_bytes: 4 << 20,
+            value_bytes_max: 2 << 20,
             read_set_bytes: 64 << 10,
             snapshots: 256,
             cursors: 256,
@@ -113,6 +118,7 @@ impl Options {
             write_buffer_bytes: 4 << 10,
             transactions: 1,
             transaction_bytes: 900,
+            value_bytes_max: 0,
             read_set_bytes: 128,
             snapshots: 3,
             cursors: 1,
@@ -148,6 +154,9 @@ impl Options {
             || self.memtable_bytes > 1 << 31
             || self.transaction_bytes > self.memtable_bytes / 3
         {
+            return problem(OptionProblem::ArenaBytes);
+        }
+        if self.value_bytes_max > self.transaction_bytes / 4 * 3 {
             return problem(OptionProblem::ArenaBytes);
         }
         if self.transaction_bytes > self.segment_bytes / 3 {

@@ -5,11 +5,11 @@ use crate::btree::{self, CursorPosition, Found, Root};
 use crate::error::{CorruptionReason, Error, Limit, Result};
 use crate::format::bytes::get_u32;
 use crate::format::catalogue::RootRecord;
-use crate::format::leaf::Leaf;
+use crate::format::leaf::{EntryKind, Leaf};
 use crate::format::page_ref::PageRef;
 use crate::memtable::{Entry, RecordKind};
 use crate::sync::Ordering;
-use crate::txn::{MergedCursor, Snapshot, SourceList, VersionState};
+use crate::txn::{MergedCursor, Snapshot, SourceList, Stored, VersionState};
 use lightning_platform::File;
 
 /// A table as a snapshot or transaction sees it: found once, read many times.
@@ -30,12 +30,12 @@ enum Place<'s> {
 }
 
 impl Value<'_> {
-    /// The value's bytes.
+    /// Where the value's bytes are: lent, or in an extent.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub fn stored(&self) -> Stored<'_> {
         match &self.place {
-            Place::Page(found) => found.value(),
-            Place::Memtable(entry) => entry.value(),
+            Place::Page(found) => Stored::of(found.kind == EntryKind::Extent, found.value()),
+            Place::Memtable(entry) => Stored::Inline(entry.value()),
         }
     }
 
@@ -214,6 +214,39 @@ impl Engine {
             }))
     }
 
+    /// Copies a part of a value, from byte `offset` on, filling `buffer`.
+    ///
+    /// # Errors
+    /// I/O or corruption; [`Error::OverLimit`] where the part passes the value's end.
+    pub fn read_value(
+        &self,
+        view: &TableView<'_>,
+        stored: Stored<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<()> {
+        let over = Error::OverLimit {
+            limit: Limit::ValueBytes,
+            value: offset.saturating_add(buffer.len() as u64),
+            maximum: stored.length(),
+        };
+        match stored {
+            Stored::Inline(bytes) => {
+                let start = usize::try_from(offset).map_err(|_| over)?;
+                let part = bytes.get(start..).and_then(|tail| tail.get(..buffer.len()));
+                buffer.copy_from_slice(part.ok_or(over)?);
+                Ok(())
+            }
+            Stored::Extent(extent) => {
+                if offset.saturating_add(buffer.len() as u64) > extent.length {
+                    return Err(over);
+                }
+                self.pager
+                    .read_extent(&extent, view.list.root.table, offset, buffer)
+            }
+        }
+    }
+
     /// A cursor over a table. It holds one of the planned cursors until dropped.
     ///
     /// # Errors
@@ -311,7 +344,7 @@ impl Engine {
     pub fn find_table(&self, snapshot: &Snapshot, name: &[u8]) -> Result<Option<u32>> {
         let names = self.view(snapshot, NAMES_TABLE, true)?;
         let found = self.get(&names, name, true)?;
-        Ok(found.map(|value| get_u32(value.bytes(), 0)))
+        Ok(found.and_then(|value| Some(get_u32(value.stored().inline()?, 0))))
     }
 
     /// The id of the table of that name, as a transaction sees it.
@@ -325,6 +358,6 @@ impl Engine {
     ) -> Result<Option<u32>> {
         let names = self.transaction_view(transaction, NAMES_TABLE, true)?;
         let found = self.get(&names, name, true)?;
-        Ok(found.map(|value| get_u32(value.bytes(), 0)))
+        Ok(found.and_then(|value| Some(get_u32(value.stored().inline()?, 0))))
     }
 }

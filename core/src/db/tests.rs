@@ -5,6 +5,7 @@ mod model;
 
 use super::*;
 use crate::btree::CursorPosition;
+use crate::txn::Stored;
 use lightning_platform::Platform;
 use lightning_sim::{SimMemory, SimOptions, SimStorage, sim_platform};
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub(super) fn busy_options() -> Options {
         write_buffer_bytes: 8 << 10,
         transactions: 4,
         transaction_bytes: 2 << 10,
+        value_bytes_max: 1_500,
         read_set_bytes: 512,
         snapshots: 8,
         cursors: 4,
@@ -66,19 +68,26 @@ pub(super) fn rows(engine: &Engine, table: u32) -> Result<Rows> {
     found
 }
 
+/// A value's bytes, wherever they are.
+pub(super) fn whole(engine: &Engine, view: &TableView<'_>, stored: Stored<'_>) -> Vec<u8> {
+    let mut bytes = std::vec![0; stored.length() as usize];
+    engine.read_value(view, stored, 0, &mut bytes).unwrap();
+    bytes
+}
+
 pub(super) fn rows_of(engine: &Engine, snapshot: &Snapshot, table: u32) -> Result<Rows> {
     let view = engine.view(snapshot, table, true)?;
     let mut cursor = engine.cursor(&view, true)?;
     let mut found = Vec::new();
     cursor.seek(CursorPosition::First)?;
     while let Some(entry) = cursor.entry() {
-        found.push((entry.key.to_vec(), entry.value.to_vec()));
+        found.push((entry.key.to_vec(), whole(engine, &view, entry.value)));
         cursor.advance()?;
     }
     let mut backwards = Vec::new();
     cursor.seek(CursorPosition::Last)?;
     while let Some(entry) = cursor.entry() {
-        backwards.push((entry.key.to_vec(), entry.value.to_vec()));
+        backwards.push((entry.key.to_vec(), whole(engine, &view, entry.value)));
         cursor.retreat()?;
     }
     backwards.reverse();
@@ -167,7 +176,11 @@ fn transactions_are_isolated_and_validated() {
     {
         let view = engine.transaction_view(&first, 16, true).unwrap();
         let value = engine.get(&view, b"a", true).unwrap().unwrap();
-        assert_eq!(value.bytes(), b"1", "its own write");
+        assert_eq!(
+            value.stored().inline(),
+            Some(b"1".as_slice()),
+            "its own write"
+        );
         assert!(engine.get(&view, b"b", true).unwrap().is_none());
     }
     let _ = engine.commit(first, 0, 0).unwrap();
@@ -257,4 +270,49 @@ fn tables_have_names_and_limits_are_errors() {
         })
     ));
     engine.rollback(transaction);
+}
+
+#[test]
+fn a_load_is_there_as_a_whole_or_not_at_all() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let options = busy_options();
+    let engine = create(&storage, &options).unwrap();
+    let put = PutOptions::default();
+    let _ = engine.put(16, b"key00005", b"old", put, 0).unwrap();
+    assert!(
+        matches!(engine.begin_load(16), Err(Error::Busy)),
+        "something is in a memtable"
+    );
+    drain(&engine).unwrap();
+    let mut expected = rows(&engine, 16).unwrap();
+    let mut load = engine.begin_load(16).unwrap();
+    for number in 0..500 {
+        let key = std::format!("key{number:05}").into_bytes();
+        load.push(&key, &[7; 90], put).unwrap();
+    }
+    assert!(matches!(
+        load.push(b"key00001", b"", put),
+        Err(Error::NotAscending { .. })
+    ));
+    drop(load);
+    assert_eq!(
+        rows(&engine, 16).unwrap(),
+        expected,
+        "a dropped load leaves nothing"
+    );
+    let mut load = engine.begin_load(16).unwrap();
+    for number in 0..500 {
+        let key = std::format!("key{number:05}").into_bytes();
+        let value = std::vec![number as u8; if number == 77 { 1_400 } else { 90 }];
+        load.push(&key, &value, put).unwrap();
+        expected.insert(key, value);
+    }
+    assert_eq!(load.finish().unwrap(), 500);
+    assert_eq!(rows(&engine, 16).unwrap(), expected);
+    let image = storage.crash_image(lightning_sim::CrashMode::Synced, 0);
+    assert_eq!(
+        rows(&open(&image, &options).unwrap(), 16).unwrap(),
+        expected
+    );
+    assert!(storage.violations().is_empty());
 }

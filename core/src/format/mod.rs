@@ -9,6 +9,7 @@ pub mod branch_writer;
 pub mod bytes;
 pub mod catalogue;
 pub mod checksum;
+pub mod extent;
 pub mod frame;
 mod keys;
 pub mod leaf;

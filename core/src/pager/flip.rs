@@ -24,24 +24,21 @@
 //! error in step 4, leaves it open what is on the medium: the store then refuses
 //! everything until it is opened again.
 
-use super::space::{
-    SPACE_HEADER_BYTES, Space, group_units, pending_capacity, pending_entry, put_pending_entry,
-};
+mod extent;
+
+use super::pending::PENDING_LISTS;
+use super::space::Space;
 use super::writer::{NewPage, Writer, extend, write_fresh};
 use super::{Layout, Pager};
-use crate::error::{CorruptionReason, Error, IoAction, Result};
-use crate::format::bytes::{get_u32, put};
+use crate::error::{Error, IoAction, Result};
+use crate::format::bytes::put;
 use crate::format::catalogue::{
-    CATALOGUE_HEADER_BYTES, CatalogueHeader, GROUP_RECORD_BYTES, GroupRecord, PENDING_RECORD_BYTES,
-    PendingRecord,
+    CATALOGUE_HEADER_BYTES, GROUP_RECORD_BYTES, PENDING_RECORD_BYTES, PendingRecord,
 };
-use crate::format::page_ref::{PageKind, PageRef, encode_optional};
+use crate::format::page_ref::{PageKind, PageRef};
 use crate::format::superblock::{CatalogueRef, SUPERBLOCK_BYTES, Superblock, SuperblockFound};
 use crate::mem::{Array, Budget};
 use lightning_platform::{File, MemoryUse};
-
-/// Pending lists that are kept apart; past it a new one goes on with the one before.
-const PENDING_LISTS: usize = 32;
 
 /// Sizes of a page store.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +47,8 @@ pub struct StorePlan {
     pub write_buffer_bytes: usize,
     /// The most bytes that the page file may have.
     pub file_bytes_max: u64,
+    /// Whether values may be larger than a leaf takes.
+    pub has_extents: bool,
     /// Fresh randomness for this open, for salts.
     pub salt: [u8; 16],
 }
@@ -101,24 +100,26 @@ pub struct StoreStatistics {
 
 /// The one writer of the page file.
 pub struct PageStore {
-    superblock: Superblock,
-    roots: Option<PageRef>,
-    entries: u64,
-    space: Space,
-    writer: Writer,
+    pub(super) superblock: Superblock,
+    pub(super) roots: Option<PageRef>,
+    pub(super) entries: u64,
+    pub(super) space: Space,
+    pub(super) writer: Writer,
     /// Published pending lists, oldest first.
-    pending: Array<Option<PendingRecord>>,
-    pending_count: usize,
+    pub(super) pending: Array<Option<PendingRecord>>,
+    pub(super) pending_count: usize,
     /// The page of the list being built, and what is written of it.
-    building: Array<u8>,
-    building_entries: usize,
-    building_units: u64,
-    building_next: Option<PageRef>,
+    pub(super) building: Array<u8>,
+    pub(super) building_entries: usize,
+    /// A page to put chunks of large values together in, where there are any.
+    extent_page: Option<Array<u8>>,
+    pub(super) building_units: u64,
+    pub(super) building_next: Option<PageRef>,
     /// Whether the list being built goes on with the newest published one.
-    coalesces: bool,
+    pub(super) coalesces: bool,
     /// The generation that pages written now are born in. Rises when a state is
     /// abandoned, so that no frame of its pages is taken for a later page's.
-    next_generation: u64,
+    pub(super) next_generation: u64,
     in_doubt: bool,
     flips: u64,
 }
@@ -141,6 +142,7 @@ impl PageStore {
         store.next_generation = 1;
         store.superblock.catalogue = [CatalogueRef::default(); 2];
         store.space.reset(0);
+        store.space.length_blocks = file_length(pager)?;
         extend(pager, &mut store.space, 0, layout.block_bytes * 2)?;
         store.space.claim(pager, 0, layout.block_units() * 2)?;
         store.flip(
@@ -170,6 +172,7 @@ impl PageStore {
         superblock: Superblock,
     ) -> Result<Self> {
         let mut store = Self::empty(pager, budget, plan, superblock)?;
+        store.space.length_blocks = file_length(pager)?;
         store.load_catalogue(pager)?;
         Ok(store)
     }
@@ -192,6 +195,15 @@ impl PageStore {
             pending_count: 0,
             building: Array::zeroed(budget, MemoryUse::Buffer, layout.plain_bytes)?,
             building_entries: 0,
+            extent_page: if plan.has_extents {
+                Some(Array::zeroed(
+                    budget,
+                    MemoryUse::Buffer,
+                    layout.plain_bytes,
+                )?)
+            } else {
+                None
+            },
             building_units: 0,
             building_next: None,
             coalesces: false,
@@ -273,58 +285,6 @@ impl PageStore {
         Ok(written)
     }
 
-    /// Notes that the state being built no longer uses a page.
-    ///
-    /// # Errors
-    /// I/O, when the list's page is full and is written.
-    pub fn release(&mut self, pager: &Pager, page: &PageRef) -> Result<()> {
-        self.release_range(pager, page.address, u64::from(page.units))
-    }
-
-    fn release_range(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
-        if self.building_entries >= pending_capacity(self.building.len()) {
-            self.spill_pending(pager)?;
-        }
-        let index = self.building_entries;
-        let units_here = u32::try_from(units).map_err(|_| Error::Internal(40))?;
-        put_pending_entry(&mut self.building, index, address, units_here);
-        self.building_entries += 1;
-        self.building_units += units;
-        Ok(())
-    }
-
-    fn spill_pending(&mut self, pager: &Pager) -> Result<()> {
-        let entries = u16::try_from(self.building_entries).map_err(|_| Error::Internal(41))?;
-        if self.building_next.is_none() && self.pending_count >= PENDING_LISTS {
-            let newest = self.pending.get(self.pending_count - 1).copied().flatten();
-            if let Some(newest) = newest {
-                self.building_next = Some(newest.head);
-                self.building_units += newest.units;
-                self.coalesces = true;
-            }
-        }
-        put(&mut self.building, 0, &[0; 24]);
-        put(&mut self.building, 4, &[PageKind::Pending as u8, 0]);
-        put(&mut self.building, 20, &entries.to_le_bytes());
-        put(&mut self.building, 24, &[0; 16]);
-        put(&mut self.building, 24, &u32::from(entries).to_le_bytes());
-        let next = encode_optional(self.building_next.as_ref());
-        put(&mut self.building, SPACE_HEADER_BYTES, &next);
-        let page = NewPage {
-            kind: PageKind::Pending,
-            level: 0,
-            birth_generation: self.next_generation,
-            compress: false,
-        };
-        let written = self
-            .writer
-            .append(pager, &mut self.space, page, &mut self.building)?;
-        self.building.fill(0);
-        self.building_entries = 0;
-        self.building_next = Some(written);
-        Ok(())
-    }
-
     /// Writes the superblock that was found at open into both slots, and syncs.
     /// Called before anything else is written.
     ///
@@ -370,61 +330,6 @@ impl PageStore {
         storage
             .sync(File::Pages)
             .map_err(|error| Error::io(error, IoAction::Sync, File::Pages, offset))
-    }
-
-    /// Whether [`reclaim`](Self::reclaim) has something to do when no snapshot is
-    /// older than `oldest_generation`.
-    #[must_use]
-    pub fn can_reclaim(&self, oldest_generation: u64) -> bool {
-        let list = self.pending.first().copied().flatten();
-        list.is_some_and(|list| list.generation <= oldest_generation)
-    }
-
-    /// Makes the space of the oldest pending list reusable, when no snapshot is
-    /// older than `oldest_generation`. Answers whether there was one. Its own
-    /// pages go with the flip being built.
-    ///
-    /// # Errors
-    /// I/O or corruption.
-    pub fn reclaim(&mut self, pager: &Pager, oldest_generation: u64) -> Result<bool> {
-        if !self.can_reclaim(oldest_generation) || (self.coalesces && self.pending_count < 2) {
-            return Ok(false);
-        }
-        let Some(list) = self.pending.first().copied().flatten() else {
-            return Ok(false);
-        };
-        let mut next = Some(list.head);
-        let mut pages = 0_u64;
-        while let Some(page) = next {
-            pages += 1;
-            let offset = pager.layout().offset(page.address).unwrap_or(u64::MAX);
-            if page.kind != PageKind::Pending || pages > list.units.saturating_add(2) {
-                return Err(Error::corrupt(
-                    CorruptionReason::Structure,
-                    File::Pages,
-                    offset,
-                ));
-            }
-            let pin = pager.page(&page, 0)?;
-            for index in 0..get_u32(pin.bytes(), 24) as usize {
-                let (address, units) = pending_entry(pin.bytes(), index);
-                if !self.space.is_used(pager, address, u64::from(units))? {
-                    return Err(Error::corrupt(CorruptionReason::Space, File::Pages, offset));
-                }
-                self.space.clear(pager, address, u64::from(units))?;
-            }
-            next = PageRef::decode(pin.bytes(), SPACE_HEADER_BYTES).flatten();
-            drop(pin);
-            self.release(pager, &page)?;
-        }
-        for index in 0..self.pending_count {
-            let moved = self.pending.get(index + 1).copied().flatten();
-            if let Some(slot) = self.pending.get_mut(index) {
-                *slot = moved;
-            }
-        }
-        self.pending_count = self.pending_count.saturating_sub(1);
-        Ok(true)
     }
 
     /// Forgets what is being built: the store is again as it was published.
@@ -523,220 +428,6 @@ impl PageStore {
         Ok(self.published())
     }
 
-    /// Pages of pending list and bitmaps that the flip still has to write.
-    fn pages_to_write(&self, layout: &Layout) -> u64 {
-        let dirty = self
-            .space
-            .groups
-            .iter()
-            .take(self.space.count)
-            .filter(|group| group.dirty);
-        let (mut bitmaps, mut replaced) = (0_usize, 0_usize);
-        for group in dirty {
-            bitmaps += 1;
-            replaced += usize::from(group.record.bitmap.is_some());
-        }
-        let entries = self.building_entries + replaced;
-        let lists = entries.div_ceil(pending_capacity(layout.plain_bytes).max(1));
-        (bitmaps + lists) as u64
-    }
-
-    fn write_pending_and_bitmaps(&mut self, pager: &Pager, generation: u64) -> Result<()> {
-        for index in 0..self.space.count {
-            let replaced = self
-                .space
-                .groups
-                .get(index)
-                .filter(|group| group.dirty)
-                .and_then(|group| group.record.bitmap);
-            if let Some(page) = replaced {
-                self.release(pager, &page)?;
-            }
-        }
-        if self.building_entries > 0 {
-            self.spill_pending(pager)?;
-        }
-        let list = self.building_next.take();
-        for index in 0..self.space.count {
-            if !self
-                .space
-                .groups
-                .get(index)
-                .is_some_and(|group| group.dirty)
-            {
-                continue;
-            }
-            self.space.write_bitmap(index, &mut self.building);
-            let page = NewPage {
-                kind: PageKind::Space,
-                level: 0,
-                birth_generation: generation,
-                compress: false,
-            };
-            let written = self
-                .writer
-                .append(pager, &mut self.space, page, &mut self.building)?;
-            if let Some(group) = self.space.groups.get_mut(index) {
-                group.record.bitmap = Some(written);
-                group.dirty = false;
-            }
-        }
-        self.building.fill(0);
-        self.writer.write_out(pager, &mut self.space)?;
-        if self.space.groups.iter().any(|group| group.dirty) {
-            return Err(Error::Internal(44));
-        }
-        if core::mem::take(&mut self.coalesces) {
-            self.pending_count = self.pending_count.saturating_sub(1);
-        }
-        if let Some(head) = list {
-            let units = core::mem::take(&mut self.building_units);
-            self.add_pending(PendingRecord {
-                generation,
-                head,
-                units,
-            });
-        }
-        Ok(())
-    }
-
-    fn add_pending(&mut self, list: PendingRecord) {
-        if let Some(slot) = self.pending.get_mut(self.pending_count) {
-            *slot = Some(list);
-            self.pending_count += 1;
-        }
-    }
-
-    /// Writes one copy of the catalogue.
-    fn write_catalogue(
-        &mut self,
-        pager: &Pager,
-        address: u64,
-        generation: u64,
-        input: &FlipInput,
-    ) -> Result<CatalogueRef> {
-        let layout = *pager.layout();
-        let bytes = CATALOGUE_HEADER_BYTES
-            + self.space.count * GROUP_RECORD_BYTES
-            + self.pending_count * PENDING_RECORD_BYTES;
-        let bytes = u32::try_from(bytes).map_err(|_| Error::Internal(45))?;
-        let header = CatalogueHeader {
-            generation,
-            bytes,
-            groups: u32::try_from(self.space.count).map_err(|_| Error::Internal(46))?,
-            pending: u32::try_from(self.pending_count).map_err(|_| Error::Internal(47))?,
-            runs: 0,
-            roots: input.roots,
-            entries: input.entries,
-        };
-        let offset = layout.offset(address).ok_or(Error::Internal(48))?;
-        let padded = (bytes as usize).div_ceil(layout.block_bytes) * layout.block_bytes;
-        extend(pager, &mut self.space, offset, padded)?;
-        let checksum = pager.checksum();
-        let seed = checksum.append(checksum.of(&layout.lineage_id), &address.to_le_bytes());
-        let mut sink = Sink {
-            pager,
-            buffer: self.writer.idle_buffer(),
-            filled: 0,
-            offset,
-            crc: seed,
-            block_bytes: layout.block_bytes,
-        };
-        sink.push(&header.encode())?;
-        for group in self.space.groups.iter().take(self.space.count) {
-            sink.push(&group.record.encode())?;
-        }
-        for list in self.pending.iter().take(self.pending_count).flatten() {
-            sink.push(&list.encode())?;
-        }
-        let crc = sink.finish()?;
-        self.writer.bytes_written += padded as u64;
-        Ok(CatalogueRef {
-            address,
-            bytes,
-            crc,
-        })
-    }
-
-    /// Reads the published catalogue, from whichever copy is whole.
-    fn load_catalogue(&mut self, pager: &Pager) -> Result<()> {
-        let mut first_error = None;
-        for copy in self.superblock.catalogue {
-            match self.load_copy(pager, copy) {
-                Ok(()) => return Ok(()),
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        Err(first_error.unwrap_or(Error::Internal(49)))
-    }
-
-    fn load_copy(&mut self, pager: &Pager, copy: CatalogueRef) -> Result<()> {
-        let layout = *pager.layout();
-        let offset = layout.offset(copy.address).unwrap_or(u64::MAX);
-        let damage = |reason| Error::corrupt(reason, File::Pages, offset);
-        let checksum = pager.checksum();
-        let mut crc = checksum.append(checksum.of(&layout.lineage_id), &copy.address.to_le_bytes());
-        let mut source = Source {
-            pager,
-            offset,
-            left: copy.bytes as usize,
-            start: 0,
-            end: 0,
-        };
-        while source.left > 0 {
-            let chunk = source.left.min(layout.plain_bytes);
-            let bytes = source.take(&mut self.building, chunk)?;
-            crc = checksum.append(crc, bytes);
-        }
-        if crc != copy.crc || copy.address == 0 {
-            return Err(damage(CorruptionReason::Checksum));
-        }
-        let mut source = Source {
-            pager,
-            offset,
-            left: copy.bytes as usize,
-            start: 0,
-            end: 0,
-        };
-        let malformed = || damage(CorruptionReason::Structure);
-        let header = source.take(&mut self.building, CATALOGUE_HEADER_BYTES)?;
-        let header = CatalogueHeader::decode(header).ok_or_else(malformed)?;
-        if header.generation != self.superblock.generation || header.bytes != copy.bytes {
-            return Err(damage(CorruptionReason::Identity));
-        }
-        self.space.reset(self.superblock.file_blocks);
-        for _ in 0..header.groups {
-            let bytes = source.take(&mut self.building, GROUP_RECORD_BYTES)?;
-            let record = GroupRecord::decode(bytes).ok_or_else(malformed)?;
-            if u64::from(record.used_units) > group_units(&layout) {
-                return Err(malformed());
-            }
-            if !self.space.add_group(record) {
-                return Err(Error::OverLimit {
-                    limit: crate::error::Limit::PageFileBytes,
-                    value: self.superblock.file_blocks * layout.block_bytes as u64,
-                    maximum: self.space.file_bytes_max(),
-                });
-            }
-        }
-        for slot in self.pending.iter_mut() {
-            *slot = None;
-        }
-        self.pending_count = 0;
-        if header.pending as usize >= self.pending.len() {
-            return Err(malformed());
-        }
-        for _ in 0..header.pending {
-            let bytes = source.take(&mut self.building, PENDING_RECORD_BYTES)?;
-            let record = PendingRecord::decode(bytes).ok_or_else(malformed)?;
-            self.add_pending(record);
-        }
-        self.building.fill(0);
-        self.roots = header.roots;
-        self.entries = header.entries;
-        Ok(())
-    }
-
     /// Whether every unit of a range is marked as in use: for the integrity check.
     ///
     /// # Errors
@@ -746,89 +437,11 @@ impl PageStore {
     }
 }
 
-/// Writes a stream of records through a buffer of whole blocks.
-struct Sink<'a> {
-    pager: &'a Pager,
-    buffer: &'a mut [u8],
-    filled: usize,
-    offset: u64,
-    crc: u32,
-    block_bytes: usize,
-}
-
-impl Sink<'_> {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.crc = self.pager.checksum().append(self.crc, bytes);
-        while !bytes.is_empty() {
-            if self.filled == self.buffer.len() {
-                self.write()?;
-            }
-            let room = self.buffer.len() - self.filled;
-            let (now, later) = bytes
-                .split_at_checked(room.min(bytes.len()))
-                .ok_or(Error::Internal(50))?;
-            put(self.buffer, self.filled, now);
-            self.filled += now.len();
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self) -> Result<()> {
-        let length = self.filled.div_ceil(self.block_bytes) * self.block_bytes;
-        let bytes = self.buffer.get_mut(..length).ok_or(Error::Internal(51))?;
-        if let Some(padding) = bytes.get_mut(self.filled..) {
-            padding.fill(0);
-        }
-        write_fresh(self.pager, self.offset, bytes)?;
-        self.offset += length as u64;
-        self.filled = 0;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<u32> {
-        if self.filled > 0 {
-            self.write()?;
-        }
-        Ok(self.crc)
-    }
-}
-
-/// Reads a stream of records through one page's buffer.
-struct Source<'a> {
-    pager: &'a Pager,
-    offset: u64,
-    left: usize,
-    start: usize,
-    end: usize,
-}
-
-impl Source<'_> {
-    /// The next `length` bytes, at most a page.
-    fn take<'b>(&mut self, buffer: &'b mut [u8], length: usize) -> Result<&'b [u8]> {
-        let damage = Error::corrupt(CorruptionReason::Structure, File::Pages, self.offset);
-        if length > self.left {
-            return Err(damage);
-        }
-        if self.end - self.start < length {
-            buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            let read = (buffer.len() - self.end).min(self.left - self.end);
-            let to = buffer.get_mut(self.end..self.end + read).ok_or(damage)?;
-            self.pager
-                .storage()
-                .read(File::Pages, self.offset, to)
-                .map_err(|error| Error::io(error, IoAction::Read, File::Pages, self.offset))?;
-            self.offset += read as u64;
-            self.end += read;
-            if self.end < length {
-                return Err(damage);
-            }
-        }
-        let taken = buffer.get(self.start..self.start + length).ok_or(damage)?;
-        self.start += length;
-        self.left -= length;
-        Ok(taken)
-    }
+/// Whole blocks that the page file has.
+fn file_length(pager: &Pager) -> Result<u64> {
+    let length = pager
+        .storage()
+        .length(File::Pages)
+        .map_err(|error| Error::io(error, IoAction::Length, File::Pages, 0))?;
+    Ok(length.unwrap_or(0) / pager.layout().block_bytes as u64)
 }

@@ -101,8 +101,10 @@ pub(super) struct Space {
     /// Where the next search begins.
     search_group: usize,
     search_unit: u64,
-    /// Length of the page file in blocks.
+    /// Blocks of the page file that the state being built may use.
     pub file_blocks: u64,
+    /// Length of the page file in blocks: more, after work that was given up.
+    pub length_blocks: u64,
     file_blocks_max: u64,
 }
 
@@ -124,6 +126,7 @@ impl Space {
             search_group: 0,
             search_unit: 0,
             file_blocks: 0,
+            length_blocks: 0,
             file_blocks_max,
         })
     }

@@ -105,6 +105,7 @@ impl Setup {
         StorePlan {
             write_buffer_bytes: 16_384,
             file_bytes_max: 64 << 20,
+            has_extents: false,
             salt: [3; 16],
         }
     }

@@ -229,13 +229,14 @@ pub(super) fn write_fresh(pager: &Pager, offset: u64, bytes: &[u8]) -> Result<()
 pub(super) fn extend(pager: &Pager, space: &mut Space, offset: u64, length: usize) -> Result<()> {
     let block = pager.layout().block_bytes as u64;
     let end = offset.saturating_add(length as u64).div_ceil(block);
-    if end > space.file_blocks {
+    if end > space.length_blocks {
         let bytes = end * block;
         pager
             .storage()
             .set_length(File::Pages, bytes)
             .map_err(|error| Error::io(error, IoAction::Length, File::Pages, bytes))?;
-        space.file_blocks = end;
+        space.length_blocks = end;
     }
+    space.file_blocks = space.file_blocks.max(end);
     Ok(())
 }

@@ -10,6 +10,7 @@
 
 use crate::btree::{CursorPosition, Root, TreeCursor};
 use crate::error::Result;
+use crate::format::extent::ExtentRef;
 use crate::format::leaf::EntryKind;
 use crate::mem::Array;
 use crate::memtable::{Cursor, Entry, Memtable, RecordKind};
@@ -97,13 +98,52 @@ impl<'e> SourceList<'e> {
     }
 }
 
+/// Where a value's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored<'a> {
+    /// Here.
+    Inline(&'a [u8]),
+    /// In an extent of the page file.
+    Extent(ExtentRef),
+}
+
+impl<'a> Stored<'a> {
+    /// A value as a leaf has it. A checked leaf has no malformed
+    /// reference.
+    #[must_use]
+    pub fn of(is_extent: bool, bytes: &'a [u8]) -> Self {
+        match ExtentRef::decode(bytes) {
+            Some(extent) if is_extent => Self::Extent(extent),
+            _ => Self::Inline(bytes),
+        }
+    }
+
+    /// Bytes of the value.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Extent(extent) => extent.length,
+        }
+    }
+
+    /// The bytes, where they are here.
+    #[must_use]
+    pub fn inline(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Inline(bytes) => Some(bytes),
+            Self::Extent(_) => None,
+        }
+    }
+}
+
 /// An entry that a reader sees, lent until the cursor moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Visible<'c> {
     /// The key.
     pub key: &'c [u8],
-    /// The value, or an extent reference.
-    pub value: &'c [u8],
+    /// The value.
+    pub value: Stored<'c>,
     /// When it expires, in milliseconds since 1970.
     pub expiry_ms: Option<u64>,
     /// The metadata byte.
@@ -162,7 +202,7 @@ impl<'e> MergedCursor<'e> {
             let entry = self.tree.entry()?;
             return Some(Visible {
                 key: self.tree_key(),
-                value: entry.value,
+                value: Stored::of(entry.kind == EntryKind::Extent, entry.value),
                 expiry_ms: entry.expiry_ms,
                 metadata: entry.metadata,
             });
@@ -170,7 +210,7 @@ impl<'e> MergedCursor<'e> {
         let entry = self.standing.get(self.winner)?.entry?;
         Some(Visible {
             key: entry.key(),
-            value: entry.value(),
+            value: Stored::Inline(entry.value()),
             expiry_ms: entry.expiry_ms(),
             metadata: entry.metadata(),
         })

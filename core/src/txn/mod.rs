@@ -4,6 +4,6 @@ mod merged;
 mod version;
 mod writes;
 
-pub use merged::{MergedCursor, Source, SourceList, Visible};
+pub use merged::{MergedCursor, Source, SourceList, Stored, Visible};
 pub use version::{MEMTABLES_MAX, Snapshot, VersionState, Versions};
 pub use writes::{ReadRange, WriteSet};

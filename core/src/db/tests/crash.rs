@@ -7,7 +7,7 @@ use lightning_sim::{CrashMode, Random};
 /// What one commit changes.
 type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
-fn script(seed: u64, commits: usize) -> Vec<Changes> {
+fn script(seed: u64, commits: usize, longest: u64) -> Vec<Changes> {
     let mut random = Random::new(seed);
     (0..commits)
         .map(|_| {
@@ -15,8 +15,15 @@ fn script(seed: u64, commits: usize) -> Vec<Changes> {
             let mut changes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
             for _ in 0..count {
                 let key = std::format!("key{:03}", random.below(120)).into_bytes();
-                let value = (random.below(5) > 0)
-                    .then(|| std::vec![random.below(256) as u8; random.below(120) as usize]);
+                let most = if count == 1 && random.below(12) == 0 {
+                    longest
+                } else {
+                    120
+                };
+                let value = (random.below(5) > 0).then(|| {
+                    let length = random.below(most) as usize;
+                    std::vec![random.below(256) as u8; length]
+                });
                 changes.insert(key, value);
             }
             changes.into_iter().collect()
@@ -119,7 +126,12 @@ fn check_image(
 }
 
 fn cut_everywhere(sim: SimOptions, options: &Options, seed: u64, commits: usize, stride: u64) {
-    let script = script(seed, commits);
+    let longest = if options.value_bytes_max > 0 {
+        1_400
+    } else {
+        250
+    };
+    let script = script(seed, commits, longest);
     let states = states(&script);
     let base = SimStorage::new(sim);
     drop(create(&base, options).unwrap());

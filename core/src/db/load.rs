@@ -1,0 +1,171 @@
+//! Bulk load: entries in key order straight into a table's tree.
+//!
+//! A load writes each page once, full, and no log: it is there as a whole, and
+//! durable, when [`Load::finish`] returned, and not at all before. It holds
+//! maintenance for as long as it lasts: merges wait, and writers are held up when
+//! all memtables are full. Commits made meanwhile count as later than the load.
+
+use super::{Engine, Maintenance, PutOptions, maintain};
+use crate::btree::{Change, Root};
+use crate::error::{Error, KeySample, Limit, Result};
+use crate::format::catalogue::RootRecord;
+use crate::format::extent::EXTENT_REF_BYTES;
+use crate::format::leaf::EntryKind;
+use crate::limits::inline_value_bytes_max;
+use crate::sync::{ExclusiveGuard, Ordering};
+use maintain::{ChangedRoot, Sink};
+
+/// A load under way. Dropped before it is finished, it leaves nothing.
+pub struct Load<'e> {
+    engine: &'e Engine,
+    maintenance: ExclusiveGuard<'e, Maintenance>,
+    table: u32,
+    before: RootRecord,
+    rows: u64,
+    is_over: bool,
+}
+
+impl Engine {
+    /// Begins a load into a table, which may hold entries: those of the same keys
+    /// are replaced. Nothing may be in memtables that is not merged yet, since it
+    /// would count as later.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while maintenance is owned, or memtables hold something:
+    /// freeze and merge first.
+    pub fn begin_load(&self, table: u32) -> Result<Load<'_>> {
+        self.check_writable()?;
+        let mut maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
+        let current = self.versions.current();
+        let all_empty = current
+            .memtables()
+            .filter_map(|index| self.memtable(index).ok())
+            .all(|slot| slot.memtable.is_empty());
+        let epochs = self.pager.epochs();
+        if maintenance.merge.is_some() || !all_empty || !self.versions.has_room(epochs) {
+            return Err(Error::Busy);
+        }
+        let oldest = self.versions.oldest_generation(epochs);
+        while maintenance.store.reclaim(&self.pager, oldest)? {}
+        let roots = maintenance.store.published().roots;
+        let before = self.root_record(roots.as_ref(), table, true)?;
+        maintenance.editor.begin(
+            &Root {
+                page: before.root,
+                table,
+            },
+            false,
+        )?;
+        Ok(Load {
+            engine: self,
+            maintenance,
+            table,
+            before,
+            rows: 0,
+            is_over: false,
+        })
+    }
+}
+
+impl Load<'_> {
+    /// Adds an entry. Its key is above the one before.
+    ///
+    /// # Errors
+    /// [`Error::NotAscending`] and [`Error::OverLimit`] leave the load as it was. After
+    /// any other error it can only be dropped.
+    pub fn push(&mut self, key: &[u8], value: &[u8], options: PutOptions) -> Result<()> {
+        let engine = self.engine;
+        let over = |limit, value: usize, maximum: usize| {
+            Err(Error::OverLimit {
+                limit,
+                value: value as u64,
+                maximum: maximum as u64,
+            })
+        };
+        if key.len() > engine.key_bytes_max() {
+            return over(Limit::KeyBytes, key.len(), engine.key_bytes_max());
+        }
+        if value.len() > engine.value_bytes_max() {
+            return over(Limit::ValueBytes, value.len(), engine.value_bytes_max());
+        }
+        if !self.maintenance.editor.is_above_last(key) {
+            return Err(Error::NotAscending {
+                key: KeySample::of(key),
+            });
+        }
+        let Maintenance { store, editor, .. } = &mut *self.maintenance;
+        let mut reference = [0; EXTENT_REF_BYTES];
+        let inline = value.len() <= inline_value_bytes_max(engine.pager.layout().page_bytes);
+        if !inline {
+            reference = store
+                .append_extent(&engine.pager, self.table, value)?
+                .encode();
+        }
+        let change = Change::Put {
+            kind: if inline {
+                EntryKind::Put
+            } else {
+                EntryKind::Extent
+            },
+            expiry_ms: options.expiry_ms,
+            metadata: options.metadata,
+            sequence: 0,
+            value: if inline { value } else { &reference },
+        };
+        let mut sink = Sink {
+            pager: &engine.pager,
+            store,
+        };
+        editor.apply(&engine.pager, &mut sink, key, change)?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Publishes the load, durably. Answers how many entries were pushed.
+    ///
+    /// # Errors
+    /// I/O, or a full storage: nothing of the load is there then.
+    pub fn finish(mut self) -> Result<u64> {
+        if self.rows == 0 {
+            return Ok(0);
+        }
+        let engine = self.engine;
+        let maintenance = &mut *self.maintenance;
+        let Maintenance {
+            store,
+            editor,
+            changed,
+            changed_count,
+            ..
+        } = &mut *maintenance;
+        let mut sink = Sink {
+            pager: &engine.pager,
+            store,
+        };
+        let record = editor.finish(&engine.pager, &mut sink)?;
+        if let Some(slot) = changed.first_mut() {
+            let entries_before = self.before.entries;
+            *slot = ChangedRoot {
+                table: self.table,
+                record,
+                entries_before,
+            };
+        }
+        *changed_count = 1;
+        engine.flip(maintenance, None)?;
+        self.is_over = true;
+        Ok(self.rows)
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.maintenance.changed_count = 0;
+        if self.maintenance.store.abandon(&self.engine.pager).is_err() {
+            self.engine.poisoned.store(true, Ordering::Release);
+        }
+    }
+}
