@@ -15,7 +15,7 @@ use std::vec::Vec;
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Walks every page and checks the invariants of `mod.rs`; answers {entries, units}.
-fn check_tree(
+fn walk_in_frames(
     pager: &Pager,
     table: u32,
     page: &PageRef,
@@ -57,7 +57,7 @@ fn check_tree(
         } else {
             Some(separator(index))
         };
-        let below = check_tree(
+        let below = walk_in_frames(
             pager,
             table,
             &child.page,
@@ -80,10 +80,18 @@ fn check(bench: &Bench, record: &RootRecord, model: &Model) -> usize {
     let mut pages = Vec::new();
     if let Some(page) = &record.root {
         assert_eq!(
-            check_tree(&bench.pager, 16, page, None, None, &mut pages),
+            walk_in_frames(&bench.pager, 16, page, None, None, &mut pages),
             record.entries
         );
     }
+    let level = record.root.map_or(0, |page| page.level);
+    let mut buffer = std::vec![0; check_buffer_bytes(bench.pager.layout(), level)];
+    let mut visited = 0;
+    let found = super::check_tree(&bench.pager, &root, &mut buffer, &mut |_| {
+        visited += 1;
+        Ok(())
+    });
+    assert_eq!((found.unwrap(), visited), (*record, pages.len()));
     let mut cursor = TreeCursor::new(&bench.pager, root, true);
     let mut buffer = std::vec![0; 65_536];
     cursor.seek(CursorPosition::First).unwrap();
@@ -410,7 +418,7 @@ fn a_power_cut_anywhere_in_a_flip_leaves_old_or_new() {
                 } else {
                     let mut pages = Vec::new();
                     let root = roots.unwrap();
-                    let entries = check_tree(&bench.pager, 16, &root, None, None, &mut pages);
+                    let entries = walk_in_frames(&bench.pager, 16, &root, None, None, &mut pages);
                     let new = RootRecord {
                         root: Some(root),
                         entries,
@@ -426,6 +434,35 @@ fn a_power_cut_anywhere_in_a_flip_leaves_old_or_new() {
         }
     }
     assert!(cases > 300, "{cases}");
+}
+
+#[test]
+fn a_key_is_put_once() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let mut bench = Setup::plain(1_024, 64).create(&storage).unwrap();
+    let mut editor = Editor::new(&mut bench.budget, &bench.pager, 8, 4, 256).unwrap();
+    let root = Root {
+        page: None,
+        table: 16,
+    };
+    editor.begin(&root, false).unwrap();
+    let Bench { pager, store, .. } = &mut bench;
+    let mut sink = StoreSink { pager, store };
+    let put = Change::Put {
+        kind: EntryKind::Put,
+        expiry_ms: None,
+        metadata: None,
+        sequence: 0,
+        value: b"",
+    };
+    for change in [Change::Delete, Change::Delete, put] {
+        editor.apply(pager, &mut sink, b"a", change).unwrap();
+    }
+    let refused = editor.apply(pager, &mut sink, b"a", put);
+    assert!(matches!(
+        refused,
+        Err(crate::error::Error::NotAscending { .. })
+    ));
 }
 
 #[test]

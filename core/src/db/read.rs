@@ -122,6 +122,9 @@ impl Engine {
         may_read: bool,
     ) -> Result<TableView<'t>> {
         let writes = self.writes(transaction)?;
+        if transaction.is_committing {
+            return Err(Error::TransactionTooOld);
+        }
         let snapshot = &transaction.snapshot;
         let state = self.versions.of(snapshot);
         let record = self.root_record(state.roots.as_ref(), table, may_read)?;

@@ -37,6 +37,8 @@ pub struct Transaction {
     pub(super) slot: u32,
     pub(super) snapshot: Snapshot,
     pub(super) is_serializable: bool,
+    /// A commit was tried: what it read is no longer kept.
+    pub(super) is_committing: bool,
 }
 
 impl Transaction {

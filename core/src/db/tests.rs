@@ -316,3 +316,34 @@ fn a_load_is_there_as_a_whole_or_not_at_all() {
     );
     assert!(storage.violations().is_empty());
 }
+
+/// The memtables that a commit waits for may be kept by its own snapshot only.
+#[test]
+fn a_commit_that_waits_for_room_does_not_keep_it() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    let put = PutOptions::default();
+    // All memtables hold something, the active one is full, and no merge began.
+    for number in 0..100_000_u32 {
+        match engine.put(16, &number.to_be_bytes(), &[1; 200], put, 0) {
+            Ok(_) => {}
+            Err(Error::LogFull) => make_room(&engine, Error::LogFull).unwrap(),
+            Err(Error::FrontFull) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let mut transaction = engine.begin(0, Isolation::Snapshot).unwrap();
+    for number in 0..4_u32 {
+        let key = number.to_be_bytes();
+        engine
+            .transaction_put(&mut transaction, 16, &key, &[2; 200], put)
+            .unwrap();
+    }
+    let mut rounds = 0;
+    while let Err(error) = engine.try_commit(&mut transaction, 0, 0) {
+        make_room(&engine, error).unwrap();
+        rounds += 1;
+        assert!(rounds < 1_000, "it waits for itself");
+    }
+    engine.rollback(transaction);
+}

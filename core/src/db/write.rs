@@ -63,6 +63,7 @@ impl Engine {
             slot,
             snapshot,
             is_serializable,
+            is_committing: false,
         })
     }
 
@@ -217,8 +218,8 @@ impl Engine {
     /// [`Error::Conflict`] or [`Error::TransactionTooOld`]: begin again.
     /// [`Error::FrontFull`] while memtables wait for their merge, [`Error::StorageFull`]
     /// when that waits for room.
-    pub fn commit(&self, transaction: Transaction, now_ms: u64, origin: u32) -> Result<Ticket> {
-        let outcome = self.try_commit(&transaction, now_ms, origin);
+    pub fn commit(&self, mut transaction: Transaction, now_ms: u64, origin: u32) -> Result<Ticket> {
+        let outcome = self.try_commit(&mut transaction, now_ms, origin);
         self.rollback(transaction);
         if matches!(
             outcome,
@@ -230,18 +231,26 @@ impl Engine {
     }
 
     /// Commits a transaction, and leaves it open on an error, so that a commit that
-    /// found no room may be tried again. After success only
+    /// found no room may be tried again. It can't be read any more: what it kept
+    /// for reading is let go, since the room may be just that. After success only
     /// [`rollback`](Self::rollback) may follow, which then changes nothing.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn try_commit(
         &self,
-        transaction: &Transaction,
+        transaction: &mut Transaction,
         now_ms: u64,
         origin: u32,
     ) -> Result<Ticket> {
         self.check_writable()?;
+        self.writes(transaction)?;
+        transaction.is_committing = true;
+        // At each try: the version that was current at the last one lists what may
+        // have been merged since.
+        self.versions
+            .rebase(&self.pager, &mut transaction.snapshot);
+        let transaction = &*transaction;
         let writes = self.writes(transaction)?;
         if writes.is_empty() {
             // Nothing to order; but who hears of it relies on what was read.

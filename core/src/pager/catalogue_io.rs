@@ -6,7 +6,7 @@
 
 use super::Pager;
 use super::flip::{FlipInput, PageStore};
-use super::space::group_units;
+use super::space::{Stretch, group_units};
 use super::writer::{extend, write_fresh};
 use crate::error::{CorruptionReason, Error, IoAction, Limit, Result};
 use crate::format::bytes::put;
@@ -22,7 +22,7 @@ impl PageStore {
     pub(super) fn write_catalogue(
         &mut self,
         pager: &Pager,
-        address: u64,
+        place: Stretch,
         generation: u64,
         input: &FlipInput,
     ) -> Result<CatalogueRef> {
@@ -40,8 +40,13 @@ impl PageStore {
             roots: input.roots,
             entries: input.entries,
         };
+        let address = place.address;
         let offset = layout.offset(address).ok_or(Error::Internal(48))?;
-        let padded = (bytes as usize).div_ceil(layout.block_bytes) * layout.block_bytes;
+        let blocks = (bytes as usize).div_ceil(layout.block_bytes);
+        let padded = blocks * layout.block_bytes;
+        if blocks as u64 * layout.block_units() != place.units {
+            return Err(Error::Internal(53));
+        }
         extend(pager, &mut self.space, offset, padded)?;
         let checksum = pager.checksum();
         let seed = checksum.append(checksum.of(&layout.lineage_id), &address.to_le_bytes());

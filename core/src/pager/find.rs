@@ -25,6 +25,7 @@ pub fn newest_superblock(
     let mut newest: Option<Superblock> = None;
     let mut version = None;
     let mut damaged = false;
+    let mut unreadable = None;
     // Slot 1 stands at the block size, which a damaged slot 0 doesn't tell.
     let offsets = core::iter::once(0).chain((9..=24).map(|shift| 1_u64 << shift));
     for offset in offsets {
@@ -35,7 +36,12 @@ pub fn newest_superblock(
         match storage.read(File::Pages, offset, &mut bytes) {
             Ok(()) => {}
             Err(error) if error.kind == IoErrorKind::UnexpectedEnd => continue,
-            Err(error) => return Err(Error::io(error, IoAction::Read, File::Pages, offset)),
+            // One slot that can't be read is as good as one that rotted.
+            Err(error) => {
+                let error = Error::io(error, IoAction::Read, File::Pages, offset);
+                unreadable = unreadable.or(Some(error));
+                continue;
+            }
         }
         match Superblock::decode(&bytes, checksum) {
             SuperblockFound::Valid(found) => {
@@ -56,11 +62,12 @@ pub fn newest_superblock(
         });
     }
     let Some(superblock) = newest else {
-        return Err(if damaged {
+        let nothing = if damaged {
             Error::corrupt(CorruptionReason::NoSuperblock, File::Pages, 0)
         } else {
             Error::NotADatabase
-        });
+        };
+        return Err(unreadable.unwrap_or(nothing));
     };
     let refused = superblock.features_incompatible
         | if for_writing {

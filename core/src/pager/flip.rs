@@ -121,6 +121,8 @@ pub struct PageStore {
     /// abandoned, so that no frame of its pages is taken for a later page's.
     pub(super) next_generation: u64,
     in_doubt: bool,
+    /// Whether a call failed half-way: what is being built must be abandoned first.
+    must_abandon: bool,
     flips: u64,
 }
 
@@ -209,6 +211,7 @@ impl PageStore {
             coalesces: false,
             next_generation: superblock.generation + 1,
             in_doubt: false,
+            must_abandon: false,
             flips: 0,
         })
     }
@@ -271,16 +274,15 @@ impl PageStore {
         level: u8,
         plain: &mut [u8],
     ) -> Result<PageRef> {
-        if self.in_doubt {
-            return Err(Error::Poisoned);
-        }
+        self.check_standing()?;
         let page = NewPage {
             kind,
             level,
             birth_generation: self.building_generation(),
             compress: true,
         };
-        let written = self.writer.append(pager, &mut self.space, page, plain)?;
+        let written = self.writer.append(pager, &mut self.space, page, plain);
+        let written = self.note(written)?;
         pager.install(&written, plain);
         Ok(written)
     }
@@ -293,7 +295,7 @@ impl PageStore {
     pub fn reassert(&mut self, pager: &Pager) -> Result<()> {
         // The slot that it was read from keeps it, should the other write tear.
         let superblock = self.superblock;
-        let found = u64::from(!self.slot_zero_is_newest(pager)?);
+        let found = u64::from(!self.slot_zero_is_newest(pager));
         let outcome = self
             .write_superblock(pager, &superblock, 1 - found)
             .and_then(|()| self.write_superblock(pager, &superblock, found));
@@ -301,13 +303,11 @@ impl PageStore {
         outcome
     }
 
-    fn slot_zero_is_newest(&self, pager: &Pager) -> Result<bool> {
+    fn slot_zero_is_newest(&self, pager: &Pager) -> bool {
         let mut bytes = [0; SUPERBLOCK_BYTES];
-        pager
-            .storage()
-            .read(File::Pages, 0, &mut bytes)
-            .map_err(|error| Error::io(error, IoAction::Read, File::Pages, 0))?;
-        Ok(Superblock::decode(&bytes, pager.checksum()) == SuperblockFound::Valid(self.superblock))
+        pager.storage().read(File::Pages, 0, &mut bytes).is_ok()
+            && Superblock::decode(&bytes, pager.checksum())
+                == SuperblockFound::Valid(self.superblock)
     }
 
     /// Writes a superblock to one of the slots and syncs.
@@ -332,10 +332,28 @@ impl PageStore {
             .map_err(|error| Error::io(error, IoAction::Sync, File::Pages, offset))
     }
 
+    /// Whether the store takes part in what is being built.
+    pub(super) fn check_standing(&self) -> Result<()> {
+        if self.in_doubt {
+            Err(Error::Poisoned)
+        } else if self.must_abandon {
+            Err(Error::Internal(52))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Passes an outcome on; after an error nothing but abandoning is allowed.
+    pub(super) fn note<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        self.must_abandon |= outcome.is_err();
+        outcome
+    }
+
     /// Forgets what is being built: the store is again as it was published.
     ///
     /// # Errors
-    /// I/O or corruption while the catalogue is read again.
+    /// I/O or corruption while the catalogue is read again: the store then takes
+    /// no change until this is called again and succeeds.
     pub fn abandon(&mut self, pager: &Pager) -> Result<()> {
         if self.in_doubt {
             return Err(Error::Poisoned);
@@ -346,7 +364,10 @@ impl PageStore {
         self.building_next = None;
         self.coalesces = false;
         self.next_generation += 1;
-        self.load_catalogue(pager)
+        self.must_abandon = true;
+        self.load_catalogue(pager)?;
+        self.must_abandon = false;
+        Ok(())
     }
 
     /// Publishes what was built: see the protocol above.
@@ -354,9 +375,12 @@ impl PageStore {
     /// # Errors
     /// I/O: see the protocol for what then holds.
     pub fn flip(&mut self, pager: &Pager, input: FlipInput) -> Result<Published> {
-        if self.in_doubt {
-            return Err(Error::Poisoned);
-        }
+        self.check_standing()?;
+        let published = self.publish(pager, input);
+        self.note(published)
+    }
+
+    fn publish(&mut self, pager: &Pager, input: FlipInput) -> Result<Published> {
         let layout = *pager.layout();
         let generation = self.building_generation();
         let block_units = layout.block_units();
@@ -371,12 +395,13 @@ impl PageStore {
             + (self.space.count + 3) * GROUP_RECORD_BYTES
             + (self.pending_count + 1) * PENDING_RECORD_BYTES;
         let catalogue_blocks = (catalogue_bytes as u64).div_ceil(layout.block_bytes as u64);
-        let copies = [
+        let mut copies = [
             self.space
                 .allocate(pager, catalogue_blocks, catalogue_blocks)?,
             self.space
                 .allocate(pager, catalogue_blocks, catalogue_blocks)?,
         ];
+        self.writer.align(pager, &mut self.space)?;
         let mut pages;
         loop {
             pages = self.pages_to_write(&layout);
@@ -389,6 +414,21 @@ impl PageStore {
                 .reserve_exactly(pager, &mut self.space, pages + 2)?;
         }
         self.writer.reserve_exactly(pager, &mut self.space, pages)?;
+        // Now the catalogue's length is known: what it doesn't take is given back.
+        let catalogue_bytes = CATALOGUE_HEADER_BYTES
+            + self.space.count * GROUP_RECORD_BYTES
+            + self.lists_after_flip() * PENDING_RECORD_BYTES;
+        let catalogue_units =
+            (catalogue_bytes as u64).div_ceil(layout.block_bytes as u64) * block_units;
+        for copy in &mut copies {
+            let surplus = copy
+                .units
+                .checked_sub(catalogue_units)
+                .ok_or(Error::Internal(54))?;
+            self.space
+                .clear(pager, copy.address + catalogue_units, surplus)?;
+            copy.units = catalogue_units;
+        }
         if self.pages_to_write(&layout) != pages {
             // Giving the rest back can only touch groups that are dirty already.
             return Err(Error::Internal(42));
@@ -404,7 +444,7 @@ impl PageStore {
         superblock.wall_time_ms = input.wall_time_ms;
         superblock.next_table = input.next_table;
         for (copy, slot) in copies.iter().zip(superblock.catalogue.iter_mut()) {
-            *slot = self.write_catalogue(pager, copy.address, generation, &input)?;
+            *slot = self.write_catalogue(pager, *copy, generation, &input)?;
         }
         superblock.file_blocks = self.space.file_blocks;
         let storage = pager.storage();

@@ -29,6 +29,8 @@ use lightning_platform::{MemoryUse, Wait};
 
 const NONE: u32 = u32::MAX;
 const EVICTED: u32 = 1 << 31;
+/// How often a loader finds every frame pinned before it says so.
+const HOLD_ATTEMPTS_MAX: u32 = 50_000;
 
 /// What readers need of a frame; the bytes are in the region.
 struct Frame {
@@ -73,6 +75,11 @@ impl Ring {
         self.length -= 1;
         frame
     }
+
+    fn peek(&self) -> Option<u32> {
+        let frame = self.slots.get(self.first).copied();
+        frame.filter(|_| self.length > 0)
+    }
 }
 
 /// What only loaders and evictors touch, under the pool's lock.
@@ -106,6 +113,9 @@ pub struct Frames {
     hints: Array<AtomicU32>,
     hints_per_page: usize,
     pool: Mutex<Pool>,
+    wait: Arc<dyn Wait>,
+    /// Loaders that hold a frame and wait for a second one.
+    starving: AtomicU32,
     pub(super) epochs: Epochs,
     loads: AtomicU64,
     evictions: AtomicU64,
@@ -187,6 +197,8 @@ impl Frames {
             })?,
             hints_per_page,
             pool: Mutex::new(pool, Arc::clone(wait)),
+            wait: Arc::clone(wait),
+            starving: AtomicU32::new(0),
             epochs,
             loads: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -320,47 +332,67 @@ impl Frames {
     }
 
     /// A frame to fill. The caller is in no epoch.
+    ///
+    /// Waits in the host's way while another loader is under way, who will publish
+    /// or free its frame; where all are pinned only for a moment, since each waiter
+    /// may have pinned what another one waits for.
     pub(super) fn hold(&self) -> Result<HeldFrame<'_>> {
-        let mut attempt = 0_usize;
+        let mut attempt = 0_u32;
+        let mut attempts_left = HOLD_ATTEMPTS_MAX;
+        loop {
+            if let Some(held) = self.try_hold() {
+                return Ok(held);
+            }
+            if !self.is_loading() {
+                attempts_left -= 1;
+            }
+            if attempts_left == 0 {
+                let frames = self.frames.len() as u64;
+                return Err(Error::OverLimit {
+                    limit: Limit::Pins,
+                    value: frames,
+                    maximum: frames,
+                });
+            }
+            self.wait.relax(attempt);
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// A second frame, for a caller that holds one and lets go of it when it gets none.
+    pub(super) fn hold_another(&self) -> Result<HeldFrame<'_>> {
+        self.starving.fetch_add(1, Ordering::SeqCst);
+        let held = self.hold();
+        self.starving.fetch_sub(1, Ordering::SeqCst);
+        held
+    }
+
+    /// Whether a frame is held by somebody who doesn't wait for another one.
+    fn is_loading(&self) -> bool {
+        let pool = self.pool.lock();
+        let known = pool.free.length + pool.small.length + pool.main.length + pool.retired.length;
+        let held = self.frames.len().saturating_sub(known);
+        held > self.starving.load(Ordering::SeqCst) as usize
+    }
+
+    /// A frame to fill, if one is free or unpinned now. The caller is in no epoch.
+    pub(super) fn try_hold(&self) -> Option<HeldFrame<'_>> {
         loop {
             let mut pool = self.pool.lock();
+            if pool.free.length == 0 {
+                self.reclaim(&mut pool);
+            }
             if let Some(index) = pool.free.pop() {
-                return Ok(HeldFrame {
+                return Some(HeldFrame {
                     frames: self,
                     index,
                 });
             }
-            self.reclaim(&mut pool);
-            if let Some(index) = pool.free.pop() {
-                return Ok(HeldFrame {
-                    frames: self,
-                    index,
-                });
-            }
-            let evicted = self.evict(&mut pool);
-            let oldest = pool.retired.slots.get(pool.retired.first).copied();
-            let waiting = pool.retired.length > 0;
-            let stamp = oldest.and_then(|index| pool.retired_at.get(index as usize).copied());
+            self.evict(&mut pool);
+            let oldest = pool.retired.peek()?;
+            let stamp = pool.retired_at.get(oldest as usize).copied()?;
             drop(pool);
-            match stamp {
-                Some(stamp) if waiting => self.epochs.wait_unseen(stamp),
-                _ if evicted => {}
-                _ => {
-                    // Every frame is pinned, or held by another loader for an
-                    // instant: look again a few times before giving up.
-                    attempt += 1;
-                    if attempt > 1_000 {
-                        let frames = self.frames.len() as u64;
-                        return Err(Error::OverLimit {
-                            limit: Limit::Pins,
-                            value: frames,
-                            maximum: frames,
-                        });
-                    }
-                    let stamp = self.epochs.retire();
-                    self.epochs.wait_unseen(stamp);
-                }
-            }
+            self.epochs.wait_unseen(stamp);
         }
     }
 
@@ -384,23 +416,28 @@ impl Frames {
         }
     }
 
-    /// Takes one frame out of sight; false when every one is pinned.
-    fn evict(&self, pool: &mut Pool) -> bool {
-        let mut rounds = (pool.small.length + pool.main.length) * 5;
+    /// Takes one frame out of sight, unless every one is pinned.
+    fn evict(&self, pool: &mut Pool) {
+        // Pinned frames gather in the main queue. The last rounds are for the small
+        // one, which may hold the only frames that can go.
+        let small_rounds = pool.small.length * 2;
+        let mut rounds = pool.main.length * 5 + small_rounds;
         let small_target = self.frames.len() / 10;
         while rounds > 0 {
             rounds -= 1;
-            let from_small = pool.small.length > small_target || pool.main.length == 0;
+            let from_small = pool.small.length > small_target
+                || pool.main.length == 0
+                || rounds < small_rounds && pool.small.length > 0;
             let popped = if from_small {
                 pool.small.pop()
             } else {
                 pool.main.pop()
             };
             let Some(index) = popped else {
-                return false;
+                return;
             };
             let Some(frame) = self.frames.get(index as usize) else {
-                return false;
+                return;
             };
             let uses = frame.uses.load(Ordering::Relaxed);
             if uses > u8::from(from_small) {
@@ -440,9 +477,8 @@ impl Frames {
                 pool.free_hints.push(hints);
             }
             self.evictions.fetch_add(1, Ordering::Relaxed);
-            return true;
+            return;
         }
-        false
     }
 
     fn unlink(&self, index: u32, address: u64) {
@@ -543,3 +579,6 @@ impl Drop for HeldFrame<'_> {
         self.frames.pool.lock().free.push(self.index);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ mod writer;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use epoch::{EpochGuard, Epochs, Retired};
 pub use find::newest_superblock;
@@ -182,7 +184,7 @@ impl Pager {
 
     /// Puts a page that was just written into memory, where a frame is to be had.
     pub fn install(&self, page: &PageRef, bytes: &[u8]) {
-        if let Ok(mut held) = self.frames.hold() {
+        if let Some(mut held) = self.frames.try_hold() {
             let to = held.bytes_mut();
             if to.len() == bytes.len() {
                 to.copy_from_slice(bytes);
@@ -209,9 +211,9 @@ impl Pager {
         if stored_bytes > self.layout.page_bytes {
             return Err(damage(CorruptionReason::Structure));
         }
-        let read = |buffer: &mut [u8]| {
+        let read = |from: u64, buffer: &mut [u8]| {
             self.storage
-                .read(File::Pages, offset, buffer)
+                .read(File::Pages, from, buffer)
                 .map_err(|error| {
                     if error.kind == lightning_platform::IoErrorKind::UnexpectedEnd {
                         damage(CorruptionReason::OutOfFile)
@@ -224,7 +226,7 @@ impl Pager {
             if stored_bytes != plain.len() {
                 return Err(damage(CorruptionReason::Structure));
             }
-            read(plain)?;
+            read(offset, plain)?;
             let crc = self
                 .checksum
                 .page(&self.layout.lineage_id, page.address, plain);
@@ -234,7 +236,7 @@ impl Pager {
                 return Err(damage(CorruptionReason::Checksum));
             }
         } else {
-            let mut scratch = self.frames.hold()?;
+            let mut scratch = self.frames.hold_another()?;
             self.open_envelope(page, offset, plain, &mut scratch, &read)?;
         }
         self.validate(page, table, plain).map_err(damage)
@@ -247,7 +249,7 @@ impl Pager {
         offset: u64,
         plain: &mut [u8],
         scratch: &mut frames::HeldFrame<'_>,
-        read: &dyn Fn(&mut [u8]) -> Result<()>,
+        read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let damage = |reason| Error::corrupt(reason, File::Pages, offset);
         let stored_bytes = usize::from(page.units) * self.layout.unit_bytes;
@@ -259,14 +261,8 @@ impl Pager {
             .bytes_mut()
             .get_mut(..body_bytes)
             .ok_or_else(|| damage(CorruptionReason::Structure))?;
-        read(&mut envelope)?;
-        self.storage
-            .read(
-                File::Pages,
-                offset.saturating_add(ENVELOPE_BYTES as u64),
-                body,
-            )
-            .map_err(|error| Error::io(error, IoAction::Read, File::Pages, offset))?;
+        read(offset, &mut envelope)?;
+        read(offset.saturating_add(ENVELOPE_BYTES as u64), body)?;
         let state = self.checksum.append(
             self.checksum.of(&self.layout.lineage_id),
             &page.address.to_le_bytes(),

@@ -28,7 +28,9 @@ impl PageStore {
     /// # Errors
     /// I/O, when the list's page is full and is written.
     pub fn release(&mut self, pager: &Pager, page: &PageRef) -> Result<()> {
-        self.release_range(pager, page.address, u64::from(page.units))
+        self.check_standing()?;
+        let released = self.release_range(pager, page.address, u64::from(page.units));
+        self.note(released)
     }
 
     pub(super) fn release_range(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
@@ -90,6 +92,12 @@ impl PageStore {
     /// # Errors
     /// I/O or corruption.
     pub fn reclaim(&mut self, pager: &Pager, oldest_generation: u64) -> Result<bool> {
+        self.check_standing()?;
+        let reclaimed = self.reclaim_oldest(pager, oldest_generation);
+        self.note(reclaimed)
+    }
+
+    fn reclaim_oldest(&mut self, pager: &Pager, oldest_generation: u64) -> Result<bool> {
         if !self.can_reclaim(oldest_generation) || (self.coalesces && self.pending_count < 2) {
             return Ok(false);
         }
@@ -128,6 +136,21 @@ impl PageStore {
         }
         self.pending_count = self.pending_count.saturating_sub(1);
         Ok(true)
+    }
+
+    /// Pending lists that there will be when the list being built is published.
+    pub(super) fn lists_after_flip(&self) -> usize {
+        let replaces_bitmaps = self
+            .space
+            .groups
+            .iter()
+            .take(self.space.count)
+            .any(|group| group.dirty && group.record.bitmap.is_some());
+        let is_empty =
+            self.building_entries == 0 && self.building_next.is_none() && !replaces_bitmaps;
+        let coalesces =
+            self.coalesces || self.building_next.is_none() && self.pending_count >= PENDING_LISTS;
+        self.pending_count + usize::from(!is_empty && !coalesces)
     }
 
     /// Pages of pending list and bitmaps that the flip still has to write.

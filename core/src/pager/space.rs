@@ -14,7 +14,7 @@
 //! the largest file that the options allow.
 
 use super::{Layout, Pager};
-use crate::error::{CorruptionReason, Error, Limit, Result};
+use crate::error::{CorruptionReason, Error, Limit, OptionProblem, Result};
 use crate::format::bytes::{get_u8, get_u16, get_u32, get_u64, put};
 use crate::format::catalogue::GroupRecord;
 use crate::format::page_ref::{PAGE_REF_BYTES, PageKind, PageRef};
@@ -112,6 +112,10 @@ impl Space {
     pub(super) fn new(budget: &mut Budget, layout: Layout, file_bytes_max: u64) -> Result<Self> {
         let file_blocks_max = file_bytes_max / layout.block_bytes as u64;
         let units = file_blocks_max.saturating_mul(layout.block_units());
+        if !group_units(&layout).is_multiple_of(layout.block_units().max(1)) {
+            // Blocks must not straddle groups: at most 256 units stand in one.
+            return Err(Error::Options(OptionProblem::Geometry));
+        }
         let groups = usize::try_from(units.div_ceil(group_units(&layout)))
             .map_err(|_| Error::OutOfMemory { bytes: u64::MAX })?;
         Ok(Self {
@@ -261,10 +265,11 @@ impl Space {
                 self.load(pager, index)?;
                 if let Some((unit, blocks)) = self.find(index, from, least, most) {
                     let address = index as u64 * units + unit;
-                    let end_block = address / block_units + blocks;
-                    if end_block > self.file_blocks_max {
+                    let left = self.file_blocks_max.saturating_sub(address / block_units);
+                    if left < least {
                         return Err(self.too_large());
                     }
+                    let blocks = blocks.min(left);
                     let stretch = Stretch {
                         address,
                         units: blocks * block_units,
@@ -386,9 +391,12 @@ impl Space {
             let unit = at % per_group;
             let here = (end - at).min(per_group - unit);
             self.set(index, unit, here, used);
-            if !used && (index, unit) < (self.search_group, self.search_unit) {
+            // The block of the first unit may be free now, not only what follows it.
+            let block_units = self.layout.block_units().max(1);
+            let block = unit / block_units * block_units;
+            if !used && (index, block) < (self.search_group, self.search_unit) {
                 self.search_group = index;
-                self.search_unit = unit;
+                self.search_unit = block;
             }
             at += here;
         }

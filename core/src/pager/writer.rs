@@ -89,11 +89,7 @@ impl Writer {
         let page_units = u64::from(self.layout.page_units());
         let block_units = self.layout.block_units();
         let needed = pages * page_units;
-        if pager.codec.is_some() {
-            // Compressed pages may have left the buffer in the middle of a block,
-            // and its end would be given back after the bitmaps are written.
-            self.write_out(pager, space)?;
-        }
+        self.align(pager, space)?;
         if self.left_units() < needed {
             self.close(pager, space)?;
             let blocks = needed.div_ceil(block_units);
@@ -107,6 +103,16 @@ impl Writer {
             let old_end = stretch.address + stretch.units;
             space.clear(pager, end, old_end.saturating_sub(end))?;
             stretch.units = end - stretch.address;
+        }
+        Ok(())
+    }
+
+    /// Where pages are compressed: writes what is buffered. Such pages may have left
+    /// the buffer in the middle of a block, and its end would be given back, or the
+    /// stretch found too short, after the bitmaps are settled.
+    pub(super) fn align(&mut self, pager: &Pager, space: &mut Space) -> Result<()> {
+        if pager.codec.is_some() {
+            self.write_out(pager, space)?;
         }
         Ok(())
     }

@@ -226,6 +226,20 @@ impl Versions {
         }
     }
 
+    /// Lets go of what a snapshot reads, but not of its place in the order: it
+    /// counts as a reader of the current version from now on.
+    pub fn rebase(&self, pager: &Pager, snapshot: &mut Snapshot) {
+        let _traversal = pager.enter();
+        let index = self.current.load(Ordering::SeqCst);
+        if let Some(version) = self.versions.get(index as usize) {
+            version.readers.fetch_add(1, Ordering::AcqRel);
+            if let Some(before) = self.versions.get(snapshot.version as usize) {
+                before.readers.fetch_sub(1, Ordering::Release);
+            }
+            snapshot.version = index;
+        }
+    }
+
     /// Gives a snapshot back.
     pub fn end(&self, snapshot: Snapshot) {
         if let Some(version) = self.versions.get(snapshot.version as usize) {

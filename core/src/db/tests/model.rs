@@ -133,7 +133,7 @@ impl Run {
             return;
         }
         loop {
-            match self.engine.try_commit(&transaction, 0, 0) {
+            match self.engine.try_commit(&mut transaction, 0, 0) {
                 Ok(_) => {
                     self.model = expected;
                     break;

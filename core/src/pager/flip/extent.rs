@@ -21,9 +21,12 @@ impl PageStore {
     /// # Errors
     /// I/O, or a file at its limit: the caller then abandons what is being built.
     pub fn append_extent(&mut self, pager: &Pager, table: u32, value: &[u8]) -> Result<ExtentRef> {
-        if self.in_doubt {
-            return Err(Error::Poisoned);
-        }
+        self.check_standing()?;
+        let written = self.write_extent(pager, table, value);
+        self.note(written)
+    }
+
+    fn write_extent(&mut self, pager: &Pager, table: u32, value: &[u8]) -> Result<ExtentRef> {
         let mut extent = ExtentRef {
             address: 0,
             length: value.len() as u64,
@@ -70,7 +73,9 @@ impl PageStore {
     pub fn release_extent(&mut self, pager: &Pager, extent: &ExtentRef) -> Result<()> {
         let chunks = extent.chunks(pager.layout().plain_bytes);
         let units = chunks.saturating_mul(u64::from(pager.layout().page_units()));
-        self.release_range(pager, extent.address, units)
+        self.check_standing()?;
+        let released = self.release_range(pager, extent.address, units);
+        self.note(released)
     }
 }
 
