@@ -4,14 +4,13 @@
 //! it remembers the reference and the child's index: pages never change, so that
 //! they can be fetched again at any time, mostly by one probe.
 
-use super::lookup::{Root, checked_child};
+use super::lookup::{Root, checked_child, damaged};
 use crate::error::{CorruptionReason, Error, Result};
 use crate::format::branch::Branch;
 use crate::format::leaf::{Leaf, LeafEntry};
 use crate::format::page_ref::PageRef;
 use crate::limits::TREE_LEVELS_MAX;
 use crate::pager::{Pager, Pin};
-use lightning_platform::File;
 
 #[derive(Clone, Copy)]
 struct Step {
@@ -200,16 +199,12 @@ impl<'p> TreeCursor<'p> {
                         Towards::First => 0,
                         Towards::Last => branch.count().saturating_sub(1),
                     };
-                    let child = checked_child(&branch, index, &current)?.page;
+                    let child = checked_child(self.pager, &branch, index, &current)?.page;
                     let step = self
                         .path
                         .get_mut(usize::from(current.level))
                         .ok_or_else(|| {
-                            Error::corrupt(
-                                CorruptionReason::Structure,
-                                File::Pages,
-                                current.address,
-                            )
+                            damaged(self.pager, &current, CorruptionReason::Structure)
                         })?;
                     *step = Some(Step {
                         page: current,
@@ -236,6 +231,7 @@ impl<'p> TreeCursor<'p> {
                     None => break 'missing current,
                 }
             };
+            drop(pin.take());
             pin = Some(self.fetch(&missing)?);
             continue 'from_memory;
         }
@@ -253,13 +249,14 @@ impl<'p> TreeCursor<'p> {
             let pin = self.fetch(&step.page)?;
             let branch = Branch::new(pin.bytes());
             if step.index + 1 < branch.count() {
-                let child = checked_child(&branch, step.index + 1, &step.page)?;
+                let child = checked_child(self.pager, &branch, step.index + 1, &step.page)?;
                 if let Some(slot) = self.path.get_mut(level) {
                     *slot = Some(Step {
                         index: step.index + 1,
                         ..step
                     });
                 }
+                drop(pin);
                 return self.descend(child.page, Towards::First);
             }
         }
@@ -278,13 +275,14 @@ impl<'p> TreeCursor<'p> {
             if let Some(before) = step.index.checked_sub(1) {
                 let pin = self.fetch(&step.page)?;
                 let branch = Branch::new(pin.bytes());
-                let child = checked_child(&branch, before, &step.page)?;
+                let child = checked_child(self.pager, &branch, before, &step.page)?;
                 if let Some(slot) = self.path.get_mut(level) {
                     *slot = Some(Step {
                         index: before,
                         ..step
                     });
                 }
+                drop(pin);
                 return self.descend(child.page, Towards::Last);
             }
         }

@@ -30,6 +30,7 @@ use crate::format::leaf::{EntryKind, Leaf};
 use crate::format::page_ref::PageRef;
 use crate::mem::{Array, Budget};
 use crate::pager::Pager;
+use core::cmp::Ordering;
 use lightning_platform::MemoryUse;
 
 /// A page of the old tree that is being gone through.
@@ -65,6 +66,8 @@ pub struct Editor {
     scratch_high: KeyBuffer,
     last_change: KeyBuffer,
     has_change: bool,
+    last_is_put: bool,
+    sequenced: bool,
 }
 
 impl Editor {
@@ -112,6 +115,8 @@ impl Editor {
             scratch_high: KeyBuffer::new(budget, key_bytes_max)?,
             last_change: KeyBuffer::new(budget, key_bytes_max)?,
             has_change: false,
+            last_is_put: false,
+            sequenced: false,
         })
     }
 
@@ -137,10 +142,12 @@ impl Editor {
         self.region_low.set(&[]);
         self.region_is_fresh = true;
         self.has_change = false;
+        self.sequenced = sequenced;
         Ok(())
     }
 
-    /// Makes one change. Keys must ascend.
+    /// Makes one change. Keys must ascend; a key that was deleted may be put again,
+    /// and in a sequenced tree a key may come several times.
     ///
     /// # Errors
     /// I/O, corruption, a full storage, or [`Error::NotAscending`]. After any but the
@@ -152,13 +159,20 @@ impl Editor {
         key: &[u8],
         change: Change<'_>,
     ) -> Result<()> {
-        if self.has_change && self.last_change.get() > key {
+        let ascends = match self.last_change.get().cmp(key) {
+            _ if !self.has_change => true,
+            Ordering::Less => true,
+            Ordering::Equal => self.sequenced || !self.last_is_put,
+            Ordering::Greater => false,
+        };
+        if !ascends {
             return Err(Error::NotAscending {
                 key: KeySample::of(key),
             });
         }
         self.last_change.set(key);
         self.has_change = true;
+        self.last_is_put = matches!(change, Change::Put { .. });
         if self.old_root.is_some() {
             self.seek(pager, sink, key)?;
             self.stage_until(pager, sink, Some(key))?;
@@ -260,7 +274,7 @@ impl Editor {
             for index in from..target {
                 self.pass(pager, sink, level, &branch, &page, index)?;
             }
-            let child = checked_child(&branch, target, &page)?;
+            let child = checked_child(pager, &branch, target, &page)?;
             let is_last = target + 1 == branch.count();
             self.low_of(level, &branch, target);
             let mut infinite = false;
@@ -427,7 +441,7 @@ impl Editor {
         for lower in 0..below {
             self.flush(sink, lower)?;
         }
-        let child = checked_child(branch, index, page)?;
+        let child = checked_child(pager, branch, index, page)?;
         self.low_of(level, branch, index);
         let absorbs = self
             .levels
@@ -474,7 +488,7 @@ impl Editor {
             if let Some(before) = index.checked_sub(1) {
                 low.fill(|buffer| branch.copy_separator(before, buffer));
             }
-            outcome = checked_child(&branch, index, &child.page).and_then(|child| {
+            outcome = checked_child(pager, &branch, index, &child.page).and_then(|child| {
                 self.push(
                     sink,
                     level,

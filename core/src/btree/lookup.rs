@@ -60,6 +60,8 @@ pub fn with_leaf<'p, R>(
         if !may_read {
             return Err(Error::WouldRead);
         }
+        // The page above is not needed any more: a waiter for a frame keeps none.
+        drop(pin.take());
         pin = Some(pager.load(&missing, root.table)?);
         current = missing;
     }
@@ -137,21 +139,27 @@ pub fn count_below(pager: &Pager, root: &Root, key: &[u8]) -> Result<u64> {
         for before in 0..index {
             count += branch.child(before).count;
         }
-        current = checked_child(&branch, index, &current)?.page;
+        current = checked_child(pager, &branch, index, &current)?.page;
     }
 }
 
+/// Corruption found at a page.
+pub(super) fn damaged(pager: &Pager, page: &PageRef, reason: CorruptionReason) -> Error {
+    let offset = pager.layout().offset(page.address).unwrap_or(u64::MAX);
+    Error::corrupt(reason, File::Pages, offset)
+}
+
 /// A child, checked to be one level below its parent.
-pub(super) fn checked_child(branch: &Branch<'_>, index: usize, parent: &PageRef) -> Result<Child> {
+pub(super) fn checked_child(
+    pager: &Pager,
+    branch: &Branch<'_>,
+    index: usize,
+    parent: &PageRef,
+) -> Result<Child> {
     let child = branch.child(index);
     if index < branch.count() && child.page.level + 1 == parent.level {
         Ok(child)
     } else {
-        let offset = parent.address;
-        Err(Error::corrupt(
-            CorruptionReason::Structure,
-            File::Pages,
-            offset,
-        ))
+        Err(damaged(pager, parent, CorruptionReason::Structure))
     }
 }

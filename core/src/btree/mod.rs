@@ -15,6 +15,7 @@
 //!   full at least, unless it is the last of its parent.
 
 mod change;
+mod check;
 mod cursor;
 mod edit;
 mod lookup;
@@ -23,6 +24,7 @@ mod stage;
 mod tests;
 
 pub use change::{Change, PageSink};
+pub use check::{Visited, check_buffer_bytes, check_tree};
 pub use cursor::{CursorPosition, TreeCursor};
 pub use edit::Editor;
 pub use lookup::{Found, Root, count_below, get, with_leaf};

@@ -1,5 +1,9 @@
 //! Trees against a sorted map, over the simulator, with flips and power cuts.
 
+mod faults;
+mod rot;
+mod threads;
+
 use super::*;
 use crate::format::branch::Branch;
 use crate::format::catalogue::RootRecord;

@@ -205,6 +205,10 @@ impl Engine {
             return Ok(false);
         };
         let epochs = self.pager.epochs();
+        if maintenance.store.must_abandon() {
+            // Giving up failed the last time, reading the catalogue.
+            maintenance.store.abandon(&self.pager)?;
+        }
         if !merge.begun {
             if !self.versions.has_room(epochs) {
                 return Ok(false);
@@ -497,10 +501,10 @@ impl Engine {
             merge.begun = false;
         }
         maintenance.changed_count = 0;
-        maintenance
-            .store
-            .abandon(&self.pager)
-            .map_err(|error| self.poison(error))
+        match maintenance.store.abandon(&self.pager) {
+            Err(Error::Poisoned) => Err(self.poison(error)),
+            other => other,
+        }
     }
 
     /// Resets the memtables that are merged and that nobody reads any more.

@@ -34,6 +34,7 @@ mod read;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod write;
 
 pub use load::Load;
@@ -42,6 +43,7 @@ pub use open::OpenInput;
 pub use options::{Durability, Options};
 pub use read::{TableView, Value};
 pub use slots::Transaction;
+pub use verify::Verified;
 pub use write::{Isolation, PutOptions, Ticket};
 
 use crate::btree::Editor;

@@ -317,6 +317,14 @@ fn a_load_is_there_as_a_whole_or_not_at_all() {
     assert!(storage.violations().is_empty());
 }
 
+/// Checks every page; the database is at rest.
+pub(super) fn verify(engine: &Engine) -> Verified {
+    let mut buffer = std::vec![0; engine.verify_buffer_bytes()];
+    let verified = engine.verify(&mut buffer, &mut |_| ()).unwrap();
+    assert_eq!(verified.leaked_units, 0, "{verified:?}");
+    verified
+}
+
 /// The memtables that a commit waits for may be kept by its own snapshot only.
 #[test]
 fn a_commit_that_waits_for_room_does_not_keep_it() {

@@ -248,8 +248,7 @@ impl Engine {
         transaction.is_committing = true;
         // At each try: the version that was current at the last one lists what may
         // have been merged since.
-        self.versions
-            .rebase(&self.pager, &mut transaction.snapshot);
+        self.versions.rebase(&self.pager, &mut transaction.snapshot);
         let transaction = &*transaction;
         let writes = self.writes(transaction)?;
         if writes.is_empty() {

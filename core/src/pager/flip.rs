@@ -24,6 +24,7 @@
 //! error in step 4, leaves it open what is on the medium: the store then refuses
 //! everything until it is opened again.
 
+mod account;
 mod extent;
 
 use super::pending::PENDING_LISTS;
@@ -341,6 +342,12 @@ impl PageStore {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether something failed, and [`abandon`](Self::abandon) has to come first.
+    #[must_use]
+    pub fn must_abandon(&self) -> bool {
+        self.must_abandon
     }
 
     /// Passes an outcome on; after an error nothing but abandoning is allowed.

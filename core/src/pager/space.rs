@@ -362,6 +362,11 @@ impl Space {
         }
     }
 
+    /// Reads a group's bitmap, if it isn't in memory, and checks it.
+    pub(super) fn check_group(&mut self, pager: &Pager, group: usize) -> Result<()> {
+        self.load(pager, group)
+    }
+
     /// Marks units as in use that a reader of the log found referenced.
     pub(super) fn claim(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
         self.change(pager, address, units, true)

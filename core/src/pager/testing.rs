@@ -70,7 +70,12 @@ impl Setup {
         }
     }
 
-    fn pager(&self, storage: &SimStorage, superblock: &Superblock, budget: &mut Budget) -> Pager {
+    fn pager(
+        &self,
+        storage: &SimStorage,
+        superblock: &Superblock,
+        budget: &mut Budget,
+    ) -> Result<Pager> {
         let wait: Arc<dyn Wait> = Arc::new(SimWait);
         let envelope = if self.codec.is_some() || self.cipher.is_some() {
             32
@@ -90,15 +95,15 @@ impl Setup {
             frames: self.frames,
             reader_slots: 8,
         };
-        let frames = Frames::new(budget, plan, &wait).unwrap();
-        Pager::new(
+        let frames = Frames::new(budget, plan, &wait)?;
+        Ok(Pager::new(
             Arc::new(storage.clone()),
             self.codec.clone(),
             self.cipher.clone(),
             Checksum::default(),
             layout,
             frames,
-        )
+        ))
     }
 
     fn plan(&self) -> StorePlan {
@@ -111,12 +116,17 @@ impl Setup {
     }
 
     pub fn create(&self, storage: &SimStorage) -> Result<Bench> {
-        let memory: Arc<dyn Memory> = Arc::new(SimMemory::new(1 << 30));
-        let mut budget = Budget::new(memory, 1 << 30);
         storage.create(File::Pages).unwrap();
         storage.sync_directory().unwrap();
+        self.format(storage, &SimMemory::new(1 << 30))
+    }
+
+    /// Formats a page file that exists.
+    pub fn format(&self, storage: &SimStorage, memory: &SimMemory) -> Result<Bench> {
+        let memory: Arc<dyn Memory> = Arc::new(memory.clone());
+        let mut budget = Budget::new(memory, 1 << 30);
         let superblock = self.superblock(storage);
-        let pager = self.pager(storage, &superblock, &mut budget);
+        let pager = self.pager(storage, &superblock, &mut budget)?;
         let store = PageStore::create(&pager, &mut budget, self.plan(), superblock)?;
         Ok(Bench {
             pager,
@@ -126,10 +136,14 @@ impl Setup {
     }
 
     pub fn open(&self, storage: &SimStorage) -> Result<Bench> {
-        let memory: Arc<dyn Memory> = Arc::new(SimMemory::new(1 << 30));
+        self.open_with(storage, &SimMemory::new(1 << 30))
+    }
+
+    pub fn open_with(&self, storage: &SimStorage, memory: &SimMemory) -> Result<Bench> {
+        let memory: Arc<dyn Memory> = Arc::new(memory.clone());
         let mut budget = Budget::new(memory, 1 << 30);
         let superblock = super::newest_superblock(storage, Checksum::default(), true)?;
-        let pager = self.pager(storage, &superblock, &mut budget);
+        let pager = self.pager(storage, &superblock, &mut budget)?;
         let mut store = PageStore::open(&pager, &mut budget, self.plan(), superblock)?;
         store.reassert(&pager)?;
         Ok(Bench {

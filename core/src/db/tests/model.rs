@@ -300,6 +300,8 @@ fn run(seed: u64, sim: SimOptions, options: Options, steps: usize) {
     run.end_snapshots();
     drain(&run.engine).unwrap();
     run.check();
+    let entries: usize = run.model.values().map(Rows::len).sum();
+    assert_eq!(verify(&run.engine).entries, entries as u64);
     run.reopen();
     let statistics = run.engine.statistics();
     assert!(statistics.store.used_bytes < 3 << 20, "{statistics:?}");

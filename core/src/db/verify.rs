@@ -1,0 +1,193 @@
+//! The integrity check: every page of every tree, read from the medium.
+
+use super::Engine;
+use crate::btree::{Root, Visited, check_buffer_bytes, check_tree};
+use crate::error::{CorruptionReason, Error, Result};
+use crate::format::bytes::get_u32;
+use crate::format::catalogue::RootRecord;
+use crate::format::extent::ExtentRef;
+use crate::format::page_ref::{PageKind, PageRef};
+use crate::limits::TREE_LEVELS_MAX;
+use crate::pager::PageStore;
+use lightning_platform::File;
+
+/// What a check came by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Tables with entries.
+    pub tables: u64,
+    /// Pages of trees.
+    pub pages: u64,
+    /// Entries in trees; those in memtables are not counted.
+    pub entries: u64,
+    /// Values in extents.
+    pub extents: u64,
+    /// Units that are in use and belong to nothing: lost space, no lost data.
+    pub leaked_units: u64,
+}
+
+impl Engine {
+    /// Bytes of buffer that [`verify`](Self::verify) takes.
+    #[must_use]
+    pub fn verify_buffer_bytes(&self) -> usize {
+        let levels = u8::try_from(TREE_LEVELS_MAX).unwrap_or(u8::MAX);
+        check_buffer_bytes(self.pager.layout(), levels) + self.pager.layout().plain_bytes
+    }
+
+    /// Reads every page of the published state from the medium and checks it: its
+    /// checksum, its place in its tree, counts, and that the bitmaps have it in
+    /// use. `progress` is told the pages read so far. What is in the log was checked
+    /// when the database was opened. Takes as long as reading the file.
+    ///
+    /// # Errors
+    /// The first damage found; I/O; [`Error::Busy`] while a merge is under way, or
+    /// maintenance is owned.
+    pub fn verify(&self, buffer: &mut [u8], progress: &mut dyn FnMut(u64)) -> Result<Verified> {
+        let mut maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
+        if maintenance.merge.is_some() {
+            return Err(Error::Busy);
+        }
+        let page_bytes = self.pager.layout().plain_bytes;
+        let (page, buffer) = buffer
+            .split_at_mut_checked(page_bytes)
+            .ok_or(Error::Internal(270))?;
+        let store = &mut maintenance.store;
+        let roots = store.published().roots;
+        let mut check = Check {
+            engine: self,
+            store,
+            page,
+            verified: Verified::default(),
+            units: 0,
+            progress,
+        };
+        let root = Root {
+            page: roots,
+            table: 0,
+        };
+        check.tree(&root, buffer)?;
+        // Every table: the roots tree was just found whole, so that it can be walked.
+        let mut cursor = crate::btree::TreeCursor::new(&self.pager, root, true);
+        cursor.seek(crate::btree::CursorPosition::First)?;
+        check.verified.entries = 0;
+        while let Some(entry) = cursor.entry() {
+            let mut key = [0; 4];
+            cursor.copy_key(&mut key);
+            let table = u32::from_be_bytes(key);
+            let record = RootRecord::decode(entry.value)
+                .ok_or_else(|| check.damage(roots.as_ref(), CorruptionReason::Structure))?;
+            let found = check.tree(
+                &Root {
+                    page: record.root,
+                    table,
+                },
+                buffer,
+            )?;
+            if found.entries != record.entries {
+                return Err(check.damage(record.root.as_ref(), CorruptionReason::Count));
+            }
+            check.verified.tables += 1;
+            check.verified.entries += found.entries;
+            cursor.advance()?;
+        }
+        let Check {
+            verified, units, ..
+        } = check;
+        let entries = maintenance.store.entries();
+        let account = maintenance.store.account(&self.pager)?;
+        if entries != verified.entries {
+            return Err(Error::corrupt(CorruptionReason::Count, File::Pages, 0));
+        }
+        let accounted = units + account.metadata_units + account.pending_units;
+        if accounted > account.used_units {
+            // More is referred to than is in use: something is referred to twice.
+            return Err(Error::corrupt(CorruptionReason::Space, File::Pages, 0));
+        }
+        Ok(Verified {
+            leaked_units: account.used_units - accounted,
+            ..verified
+        })
+    }
+}
+
+struct Check<'a> {
+    engine: &'a Engine,
+    store: &'a mut PageStore,
+    page: &'a mut [u8],
+    verified: Verified,
+    units: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl Check<'_> {
+    fn damage(&self, page: Option<&PageRef>, reason: CorruptionReason) -> Error {
+        let address = page.map_or(0, |page| page.address);
+        let offset = self.engine.pager.layout().offset(address);
+        Error::corrupt(reason, File::Pages, offset.unwrap_or(u64::MAX))
+    }
+
+    fn tree(&mut self, root: &Root, buffer: &mut [u8]) -> Result<RootRecord> {
+        let pager = &self.engine.pager;
+        check_tree(pager, root, buffer, &mut |visited| match visited {
+            Visited::Page(page) => {
+                self.in_use(page.address, u64::from(page.units))?;
+                self.verified.pages += 1;
+                (self.progress)(self.verified.pages);
+                Ok(())
+            }
+            Visited::Extent(reference) => {
+                let extent = ExtentRef::decode(reference)
+                    .ok_or_else(|| self.damage(root.page.as_ref(), CorruptionReason::Structure))?;
+                self.extent(&extent, root.table)
+            }
+        })
+    }
+
+    fn in_use(&mut self, address: u64, units: u64) -> Result<()> {
+        let pager = &self.engine.pager;
+        if !self.store.is_used(pager, address, units)? {
+            let offset = pager.layout().offset(address).unwrap_or(u64::MAX);
+            return Err(Error::corrupt(CorruptionReason::Space, File::Pages, offset));
+        }
+        self.units += units;
+        Ok(())
+    }
+
+    fn extent(&mut self, extent: &ExtentRef, table: u32) -> Result<()> {
+        let pager = &self.engine.pager;
+        let units = pager.layout().page_units();
+        let mut crc = pager.checksum().of(&[]);
+        let chunk_bytes = ExtentRef::chunk_bytes(pager.layout().plain_bytes) as u64;
+        for number in 0..extent.chunks(pager.layout().plain_bytes) {
+            let page = PageRef {
+                address: extent.address.saturating_add(number * u64::from(units)),
+                birth_generation: extent.birth_generation,
+                units,
+                level: 0,
+                kind: PageKind::Extent,
+                check: [0; 16],
+            };
+            self.in_use(page.address, u64::from(units))?;
+            pager.read_into(&page, table, self.page)?;
+            let held = (extent.length - number * chunk_bytes).min(chunk_bytes);
+            let bytes = usize::try_from(held).unwrap_or(0);
+            let chunk = self
+                .page
+                .get(crate::format::extent::EXTENT_HEADER_BYTES..)
+                .and_then(|tail| tail.get(..bytes))
+                .filter(|_| u64::from(get_u32(self.page, 32)) == held)
+                .ok_or_else(|| self.damage(Some(&page), CorruptionReason::Structure))?;
+            crc = pager.checksum().append(crc, chunk);
+        }
+        if crc != extent.crc {
+            let offset = pager.layout().offset(extent.address).unwrap_or(u64::MAX);
+            return Err(Error::corrupt(
+                CorruptionReason::Checksum,
+                File::Pages,
+                offset,
+            ));
+        }
+        self.verified.extents += 1;
+        Ok(())
+    }
+}
