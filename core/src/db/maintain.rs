@@ -17,7 +17,7 @@
 //! the merge goes on from its last slice when polled again. A full storage is
 //! such an error; reads and (until the memtables are full) writes go on.
 
-use super::{Engine, LogState, Maintenance, NONE, STATE_FREE, STATE_FROZEN, STATE_MERGED};
+use super::{Engine, Maintenance, NONE, STATE_FREE, STATE_FROZEN, STATE_MERGED};
 use crate::btree::{Change, PageSink, Root};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
@@ -29,7 +29,6 @@ use crate::memtable::{Cursor, RecordKind};
 use crate::pager::{FlipInput, PageStore, Pager};
 use crate::sync::Ordering;
 use crate::txn::{MEMTABLES_MAX, VersionState};
-use crate::wal::{Checkpoint, PrepareProgress};
 use lightning_platform::IoErrorKind;
 
 /// How much one call may do.
@@ -537,77 +536,5 @@ impl Engine {
             any = true;
         }
         Ok(any)
-    }
-
-    /// Keeps log segments ready, and gives back those that are not needed.
-    fn prepare_log(&self, maintenance: &mut Maintenance, bytes: u64) -> Result<bool> {
-        let Some(mut log) = self.log.as_ref().and_then(|log| log.try_enter()) else {
-            return Ok(false);
-        };
-        let superblock = *maintenance.store.superblock();
-        if log.released != superblock.generation {
-            log.released = superblock.generation;
-            log.writer.release_below(superblock.first_segment);
-            log.checkpoint = Some(Checkpoint {
-                generation: superblock.generation,
-                merged_sequence: superblock.merged_sequence,
-            });
-            self.note_log(&mut log);
-        }
-        let wanted = self.options.log_slots_ready as usize;
-        let mut worked = false;
-        let mut scarce = false;
-        if log.writer.slots().ready_slots() < wanted {
-            match log.writer.prepare_step(bytes) {
-                Ok(PrepareProgress::NoSlot) => scarce = log.writer.slots().ready_slots() == 0,
-                Ok(_) => worked = true,
-                Err(error) => {
-                    let full = matches!(error, Error::Io { error, .. }
-                        if error.kind == IoErrorKind::StorageFull);
-                    self.storage_full.store(full, Ordering::Relaxed);
-                    if log.writer.slots().ready_slots() == 0 {
-                        drop(log);
-                        self.freeze_for_log()?;
-                    }
-                    return Err(error);
-                }
-            }
-            self.note_log(&mut log);
-        }
-        let segment = u64::from(self.options.segment_bytes).max(1);
-        let arenas = 4 * u64::from(self.options.memtable_bytes) / segment + 2;
-        let many = log.writer.slots().used_slots() as u64 > arenas;
-        drop(log);
-        if many || scarce {
-            worked |= self.freeze_for_log()?;
-        }
-        Ok(worked)
-    }
-
-    /// Freezes the active memtable so that a merge frees the log, unless one waits.
-    fn freeze_for_log(&self) -> Result<bool> {
-        if self.versions.current().memtable_count > 1 {
-            return Ok(false);
-        }
-        match self.freeze_front() {
-            Err(Error::FrontFull | Error::StorageFull) => Ok(false),
-            other => other,
-        }
-    }
-
-    /// Updates what the sequencer knows of the room in the log.
-    pub(super) fn note_log(&self, log: &mut LogState) {
-        let slack = self.log_slack();
-        let ready = log.writer.slots().ready_slots() as u64;
-        let whole = log.config.frame_bytes_max().saturating_sub(slack);
-        let here = log.writer.room().saturating_sub(slack);
-        self.log_room.store(here + ready * whole, Ordering::SeqCst);
-    }
-
-    /// What is left unused of each segment so that any frame, and a mark and a
-    /// checkpoint, find room.
-    pub(super) fn log_slack(&self) -> u64 {
-        let block = u64::from(self.pager.storage().geometry().write_block_bytes);
-        u64::from(self.options.transaction_bytes) + 3 * block
     }
 }

@@ -1,9 +1,9 @@
 //! The engine: one database, driven by its caller.
 //!
 //! # What is where
-//! `open` brings a database up; `read` answers; `write` takes commits in;
+//! `open` brings a database up, with `replay`; `read` answers; `write` takes commits in;
 //! `flush` makes them durable; `maintain` merges memtables into the trees and
-//! gives space back; `load` fills a table past them. `slots` lends transactions their memory.
+//! gives space back, `log_care` prepares the log; `load` fills a table past them. `slots` lends transactions their memory.
 //!
 //! # Who owns what
 //! * The *sequencer* (a short lock) orders commits: validates, numbers, inserts.
@@ -27,10 +27,12 @@
 
 mod flush;
 mod load;
+mod log_care;
 mod maintain;
 mod open;
 mod options;
 mod read;
+mod replay;
 mod slots;
 #[cfg(test)]
 mod tests;

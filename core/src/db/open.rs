@@ -15,28 +15,24 @@
 //! An open that is cut off at any of these steps is simply done again.
 
 use super::maintain::{CHANGED_ROOTS, ChangedRoot};
+use super::replay::Slots;
 use super::{
-    Counters, Engine, FIRST_USER_TABLE, LogState, Maintenance, MemtableSlot, NAMES_TABLE, NONE,
-    Options, STATE_ACTIVE, STATE_FREE, Sequencer, slots,
+    Counters, Engine, FIRST_USER_TABLE, LogState, Maintenance, MemtableSlot, NONE, Options,
+    STATE_ACTIVE, STATE_FREE, Sequencer, slots,
 };
 use crate::btree::Editor;
-use crate::db::Budgeted;
 use crate::error::{CorruptionReason, Error, IoAction, OptionProblem, Result};
-use crate::format::bytes::get_u32;
 use crate::format::checksum::{Append, Checksum};
 use crate::format::superblock::Superblock;
 use crate::limits::key_bytes_max;
 use crate::mem::{Array, Budget};
-use crate::memtable::{CommitHead, CommitSize, Memtable, Record, RecordKind};
+use crate::memtable::Memtable;
 use crate::pager::{
     ENVELOPE_BYTES, FramePlan, Frames, Layout, PageStore, Pager, StorePlan, newest_superblock,
 };
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, Ordering};
 use crate::txn::{MEMTABLES_MAX, VersionState, Versions};
-use crate::wal::{
-    LogConfig, LogWriter, PrepareProgress, RecordKind as LogKind, Replay, Scan, ScanStart,
-    SlotTable,
-};
+use crate::wal::{LogConfig, LogWriter, Scan, ScanStart, SlotTable};
 use alloc::sync::Arc;
 use lightning_platform::{File, IoErrorKind, MemoryUse, Platform};
 
@@ -504,162 +500,5 @@ impl Bringing<'_> {
             engine.note_store(&maintenance);
         }
         Ok(engine)
-    }
-}
-
-/// Where the log's slots are during a replay.
-enum Slots<'a> {
-    Table(&'a SlotTable),
-    Engine,
-}
-
-impl Engine {
-    /// Prepares as many log segments as are to be kept ready.
-    fn fill_ready_slots(&self) -> Result<()> {
-        let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
-        let mut log = log.try_enter().ok_or(Error::Internal(251))?;
-        while log.writer.slots().ready_slots() < self.options.log_slots_ready as usize {
-            match log.writer.prepare_step(u64::MAX) {
-                Ok(PrepareProgress::NoSlot) => break,
-                Ok(_) => {}
-                // A full device still opens: writes are refused until there is room.
-                Err(Error::Io { error, .. }) if error.kind == IoErrorKind::StorageFull => {
-                    self.storage_full.store(true, Ordering::Relaxed);
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.note_log(&mut log);
-        Ok(())
-    }
-
-    /// Reads the commits above the merged sequence into memtables.
-    fn replay(
-        &self,
-        config: &LogConfig,
-        scan: &Scan,
-        window: &mut [u8],
-        slots: Slots<'_>,
-    ) -> Result<()> {
-        let merged = self.merged.load(Ordering::Relaxed);
-        let mut replay = Replay::new(config, scan, window, merged);
-        loop {
-            let commit = match &slots {
-                Slots::Table(table) => replay.next_commit(table)?,
-                Slots::Engine => {
-                    let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
-                    let log = log.try_enter().ok_or(Error::Internal(252))?;
-                    replay.next_commit(log.writer.slots())?
-                }
-            };
-            let Some(commit) = commit else {
-                break;
-            };
-            let size = CommitSize {
-                records: commit.records,
-                range_deletes: 0,
-                key_bytes: commit.payload_bytes,
-                value_bytes: commit.payload_bytes,
-            };
-            let head = CommitHead {
-                sequence: commit.sequence,
-                wall_time_ms: commit.wall_time_ms,
-                origin: commit.origin,
-            };
-            self.replay_commit(&mut replay, &size, head)?;
-        }
-        self.mark_replayed()
-    }
-
-    fn replay_commit(
-        &self,
-        replay: &mut Replay<'_>,
-        size: &CommitSize,
-        head: CommitHead,
-    ) -> Result<()> {
-        let active = self.sequencer.lock().active;
-        if !self.memtable(active)?.memtable.fits(size) {
-            self.make_room_for_replay(size)?;
-        }
-        let mut sequencer = self.sequencer.lock();
-        let slot = self.memtable(sequencer.active)?;
-        if !slot.memtable.fits_when_empty(size) {
-            return Err(Error::MemoryPlan {
-                needed_bytes: self.memory_bytes + size.key_bytes + size.value_bytes,
-                limit_bytes: self.memory_bytes,
-            });
-        }
-        let mut writer = slot.memtable.writer().ok_or(Error::Internal(253))?;
-        let mut commit = writer.begin_commit(head, size)?;
-        while let Some(record) = replay.next_record()? {
-            if record.table == NAMES_TABLE && record.kind == LogKind::Put {
-                let id = get_u32(record.value, 0);
-                sequencer.next_table = sequencer.next_table.max(id.saturating_add(1));
-            }
-            commit.insert(&Record {
-                kind: match record.kind {
-                    LogKind::Put => RecordKind::Put,
-                    LogKind::Delete => RecordKind::Delete,
-                    LogKind::RangeDelete => RecordKind::RangeDelete,
-                    LogKind::Extent => RecordKind::Extent,
-                },
-                table: record.table,
-                key: record.key,
-                value: record.value,
-                expiry_ms: record.expiry_ms,
-                metadata: record.metadata,
-            })?;
-        }
-        commit.publish()
-    }
-
-    /// Freezes the full memtable and merges until the next one is free.
-    fn make_room_for_replay(&self, size: &CommitSize) -> Result<()> {
-        if self.log.is_none() {
-            return Err(Error::MemoryPlan {
-                needed_bytes: self.memory_bytes + size.key_bytes,
-                limit_bytes: self.memory_bytes,
-            });
-        }
-        loop {
-            let frozen = {
-                let mut sequencer = self.sequencer.lock();
-                self.freeze(&mut sequencer)
-            };
-            match frozen {
-                Ok(()) => return self.mark_replayed(),
-                Err(Error::FrontFull | Error::StorageFull) => {
-                    let progress = self.merge_for_replay()?;
-                    if !progress {
-                        return Err(Error::Internal(254));
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// One step of merging that leaves the log's segments alone.
-    fn merge_for_replay(&self) -> Result<bool> {
-        self.mark_replayed()?;
-        Ok(self
-            .poll_maintenance(Budgeted {
-                log_bytes: 0,
-                ..Budgeted::default()
-            })?
-            .worked)
-    }
-
-    /// Tells the log that what memtables hold so far is written: it came from there.
-    fn mark_replayed(&self) -> Result<()> {
-        let Some(log) = &self.log else {
-            return Ok(());
-        };
-        let mut log = log.try_enter().ok_or(Error::Internal(255))?;
-        let active = self.sequencer.lock().active;
-        log.memtable = active;
-        log.position = self.memtable(active)?.memtable.append_position();
-        Ok(())
     }
 }

@@ -44,10 +44,11 @@ mod window;
 mod tests;
 
 pub use crate::format::frame::{Checkpoint, RecordIn, RecordKind};
+pub use payload::frame_bytes;
 pub use reader::{Commit, Replay};
 pub use scan::{Scan, ScanStart};
 pub use slots::{PrepareProgress, SlotTable};
-pub use writer::{CommitIn, LogWriter, frame_bytes};
+pub use writer::{CommitIn, LogWriter};
 
 use crate::error::{Error, IoAction, OptionProblem, Result};
 use crate::format::checksum::Checksum;

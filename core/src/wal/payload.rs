@@ -4,7 +4,7 @@
 use super::reader::Replay;
 use crate::error::{Error, Result};
 use crate::format::checksum::Checksum;
-use crate::format::frame::RecordIn;
+use crate::format::frame::{FRAME_HEADER_BYTES, RecordIn};
 
 /// What takes a frame's payload, piece by piece.
 pub(super) trait Sink {
@@ -73,4 +73,12 @@ impl Sink for SliceSink<'_> {
         self.rest = rest;
         Ok(())
     }
+}
+
+/// Bytes of the frame that a commit of `records` takes, without padding.
+#[must_use]
+pub fn frame_bytes<'a>(records: impl Iterator<Item = RecordIn<'a>>) -> u64 {
+    records.fold(FRAME_HEADER_BYTES as u64, |sum, record| {
+        sum.saturating_add(record.encoded_bytes())
+    })
 }

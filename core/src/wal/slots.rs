@@ -44,6 +44,25 @@ pub(super) struct Segment {
     pub segment_bytes: u64,
 }
 
+impl Segment {
+    /// A segment that a writer begins.
+    pub(super) fn new(config: &LogConfig, number: u64, base_sequence: u64, cut: u64) -> Self {
+        let segment_bytes = u64::from(config.segment_bytes);
+        Self {
+            number,
+            base_sequence,
+            cut,
+            last_sequence: base_sequence,
+            block_bytes: config.block_bytes(),
+            end: segment_bytes,
+            // What the writer appends is whole: a replay reads up to the first frame
+            // that is not there.
+            valid_end: segment_bytes,
+            segment_bytes,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
     pub state: SlotState,

@@ -48,14 +48,6 @@ pub struct CommitIn {
     pub key_id: u32,
 }
 
-/// Bytes of the frame that a commit of `records` takes, without padding.
-#[must_use]
-pub fn frame_bytes<'a>(records: impl Iterator<Item = RecordIn<'a>>) -> u64 {
-    records.fold(FRAME_HEADER_BYTES as u64, |sum, record| {
-        sum.saturating_add(record.encoded_bytes())
-    })
-}
-
 /// The writing end of the log.
 pub struct LogWriter {
     config: LogConfig,
@@ -174,7 +166,7 @@ impl LogWriter {
         {
             return Err(Error::Options(OptionProblem::SegmentBytes));
         }
-        let segment = new_segment(&config, number, base_sequence, cut);
+        let segment = Segment::new(&config, number, base_sequence, cut);
         let slot = slots.take_erased(&config, segment)?;
         let seed = FrameSeed::new(config.checksum, &config.instance_id, number);
         let mut writer = Self {
@@ -570,7 +562,7 @@ impl LogWriter {
         self.write_out(true)?;
         self.durable_sequence = self.synced_sequence;
         let number = self.number.saturating_add(1);
-        let segment = new_segment(&self.config, number, self.last_sequence, CUT_NONE);
+        let segment = Segment::new(&self.config, number, self.last_sequence, CUT_NONE);
         let slot = self.slots.take_ready(segment).ok_or(Error::LogFull)?;
         self.begin_segment(slot, &segment);
         Ok(())
@@ -604,21 +596,5 @@ impl LogWriter {
             segment.number,
         );
         self.predecessor = 0;
-    }
-}
-
-fn new_segment(config: &LogConfig, number: u64, base_sequence: u64, cut: u64) -> Segment {
-    let segment_bytes = u64::from(config.segment_bytes);
-    Segment {
-        number,
-        base_sequence,
-        cut,
-        last_sequence: base_sequence,
-        block_bytes: config.block_bytes(),
-        end: segment_bytes,
-        // What this writer appends is whole: a replay reads up to the first frame
-        // that is not there.
-        valid_end: segment_bytes,
-        segment_bytes,
     }
 }

@@ -1,0 +1,166 @@
+//! Replay: from the log that counts back into memtables (step 4 of recovery).
+
+use super::{Budgeted, Engine, NAMES_TABLE};
+use crate::error::{Error, Result};
+use crate::format::bytes::get_u32;
+use crate::memtable::{CommitHead, CommitSize, Record, RecordKind};
+use crate::sync::Ordering;
+use crate::wal::{LogConfig, PrepareProgress, RecordKind as LogKind, Replay, Scan, SlotTable};
+use lightning_platform::IoErrorKind;
+
+/// Where the log's slots are during a replay.
+pub(super) enum Slots<'a> {
+    Table(&'a SlotTable),
+    Engine,
+}
+
+impl Engine {
+    /// Prepares as many log segments as are to be kept ready.
+    pub(super) fn fill_ready_slots(&self) -> Result<()> {
+        let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
+        let mut log = log.try_enter().ok_or(Error::Internal(251))?;
+        while log.writer.slots().ready_slots() < self.options.log_slots_ready as usize {
+            match log.writer.prepare_step(u64::MAX) {
+                Ok(PrepareProgress::NoSlot) => break,
+                Ok(_) => {}
+                // A full device still opens: writes are refused until there is room.
+                Err(Error::Io { error, .. }) if error.kind == IoErrorKind::StorageFull => {
+                    self.storage_full.store(true, Ordering::Relaxed);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_log(&mut log);
+        Ok(())
+    }
+
+    /// Reads the commits above the merged sequence into memtables.
+    pub(super) fn replay(
+        &self,
+        config: &LogConfig,
+        scan: &Scan,
+        window: &mut [u8],
+        slots: Slots<'_>,
+    ) -> Result<()> {
+        let merged = self.merged.load(Ordering::Relaxed);
+        let mut replay = Replay::new(config, scan, window, merged);
+        loop {
+            let commit = match &slots {
+                Slots::Table(table) => replay.next_commit(table)?,
+                Slots::Engine => {
+                    let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
+                    let log = log.try_enter().ok_or(Error::Internal(252))?;
+                    replay.next_commit(log.writer.slots())?
+                }
+            };
+            let Some(commit) = commit else {
+                break;
+            };
+            let size = CommitSize {
+                records: commit.records,
+                range_deletes: 0,
+                key_bytes: commit.payload_bytes,
+                value_bytes: commit.payload_bytes,
+            };
+            let head = CommitHead {
+                sequence: commit.sequence,
+                wall_time_ms: commit.wall_time_ms,
+                origin: commit.origin,
+            };
+            self.replay_commit(&mut replay, &size, head)?;
+        }
+        self.mark_replayed()
+    }
+
+    fn replay_commit(
+        &self,
+        replay: &mut Replay<'_>,
+        size: &CommitSize,
+        head: CommitHead,
+    ) -> Result<()> {
+        let active = self.sequencer.lock().active;
+        if !self.memtable(active)?.memtable.fits(size) {
+            self.make_room_for_replay(size)?;
+        }
+        let mut sequencer = self.sequencer.lock();
+        let slot = self.memtable(sequencer.active)?;
+        if !slot.memtable.fits_when_empty(size) {
+            return Err(Error::MemoryPlan {
+                needed_bytes: self.memory_bytes + size.key_bytes + size.value_bytes,
+                limit_bytes: self.memory_bytes,
+            });
+        }
+        let mut writer = slot.memtable.writer().ok_or(Error::Internal(253))?;
+        let mut commit = writer.begin_commit(head, size)?;
+        while let Some(record) = replay.next_record()? {
+            if record.table == NAMES_TABLE && record.kind == LogKind::Put {
+                let id = get_u32(record.value, 0);
+                sequencer.next_table = sequencer.next_table.max(id.saturating_add(1));
+            }
+            commit.insert(&Record {
+                kind: match record.kind {
+                    LogKind::Put => RecordKind::Put,
+                    LogKind::Delete => RecordKind::Delete,
+                    LogKind::RangeDelete => RecordKind::RangeDelete,
+                    LogKind::Extent => RecordKind::Extent,
+                },
+                table: record.table,
+                key: record.key,
+                value: record.value,
+                expiry_ms: record.expiry_ms,
+                metadata: record.metadata,
+            })?;
+        }
+        commit.publish()
+    }
+
+    /// Freezes the full memtable and merges until the next one is free.
+    fn make_room_for_replay(&self, size: &CommitSize) -> Result<()> {
+        if self.log.is_none() {
+            return Err(Error::MemoryPlan {
+                needed_bytes: self.memory_bytes + size.key_bytes,
+                limit_bytes: self.memory_bytes,
+            });
+        }
+        loop {
+            let frozen = {
+                let mut sequencer = self.sequencer.lock();
+                self.freeze(&mut sequencer)
+            };
+            match frozen {
+                Ok(()) => return self.mark_replayed(),
+                Err(Error::FrontFull | Error::StorageFull) => {
+                    let progress = self.merge_for_replay()?;
+                    if !progress {
+                        return Err(Error::Internal(254));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One step of merging that leaves the log's segments alone.
+    fn merge_for_replay(&self) -> Result<bool> {
+        self.mark_replayed()?;
+        Ok(self
+            .poll_maintenance(Budgeted {
+                log_bytes: 0,
+                ..Budgeted::default()
+            })?
+            .worked)
+    }
+
+    /// Tells the log that what memtables hold so far is written: it came from there.
+    fn mark_replayed(&self) -> Result<()> {
+        let Some(log) = &self.log else {
+            return Ok(());
+        };
+        let mut log = log.try_enter().ok_or(Error::Internal(255))?;
+        let active = self.sequencer.lock().active;
+        log.memtable = active;
+        log.position = self.memtable(active)?.memtable.append_position();
+        Ok(())
+    }
+}
