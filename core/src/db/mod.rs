@@ -206,11 +206,14 @@ impl Engine {
     /// allow larger ones, what fits into a transaction and an extent.
     #[must_use]
     pub fn value_bytes_max(&self) -> usize {
-        let inline = inline_value_bytes_max(self.pager.layout().page_bytes);
+        let layout = self.pager.layout();
+        let inline = inline_value_bytes_max(layout.page_bytes);
         if self.pager.has_cipher() {
             return inline;
         }
-        inline.max(self.options.value_bytes_max as usize)
+        // An extent stands in one group of units, of which half is taken at most.
+        let group = 4 * layout.page_bytes.saturating_sub(96) * layout.unit_bytes;
+        inline.max((self.options.value_bytes_max as usize).min(group))
     }
 
     /// Figures; approximate while others work.

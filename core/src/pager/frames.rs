@@ -30,7 +30,7 @@ use lightning_platform::{MemoryUse, Wait};
 const NONE: u32 = u32::MAX;
 const EVICTED: u32 = 1 << 31;
 /// How often a loader finds every frame pinned before it says so.
-const HOLD_ATTEMPTS_MAX: u32 = 50_000;
+const HOLD_ATTEMPTS_MAX: u32 = 10_000;
 
 /// What readers need of a frame; the bytes are in the region.
 struct Frame {

@@ -1,1 +1,19 @@
 //! The command-line tools of Lightning DB.
+//!
+//! One library under the programs, so that they print, fail and parse alike.
+//!
+//! | module | duty |
+//! |---|---|
+//! | [`data_tool`] | the program `lightning-db`: data in and out of one directory |
+//! | [`formats`] | what entries look like as text, in both directions |
+//! | [`failure`] | why a command failed, and the exit code for it |
+//! | [`terminal`] | what is shown on a terminal only |
+//!
+//! Invariants: results go to standard output, everything else to standard
+//! error; a command that reads opens the directory read-only; nothing here
+//! prints and goes on after a failure.
+
+pub mod data_tool;
+pub mod failure;
+pub mod formats;
+pub mod terminal;

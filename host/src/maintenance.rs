@@ -1,0 +1,215 @@
+//! The thread that merges, prepares the log and gives space back.
+//!
+//! It calls the engine's `poll_maintenance` while that finds work, and parks when
+//! it doesn't. It is woken by who found no room, by a flush after which a merge
+//! waits, and by the first write after a rest: from then on it looks in now and
+//! then, until writes have paused. Then it drains what is left in memory into the
+//! trees, so that reads find one source, marks the log and rests.
+//!
+//! Who waits for room waits for a *round*: a step that did something ends one,
+//! and so does one that found nothing to do, which may have been done just before.
+
+use crate::shared::Shared;
+use lightning_core::db::Budgeted;
+use lightning_core::error::Error as EngineError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often it looks in while writes come.
+const LOOK_IN: Duration = Duration::from_millis(500);
+/// Writes have paused when so many looks found none: a slow trickle of writes
+/// must not be merged one by one.
+const QUIET_LOOKS: u32 = 4;
+/// What who waits for room sleeps where maintenance has nothing to do: readers
+/// hold the room.
+const HELD_PAUSE: Duration = Duration::from_millis(1);
+/// A pause after another thread was found at work, or storage failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(2);
+const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Default)]
+struct State {
+    is_wanted: bool,
+    is_stopping: bool,
+    /// Rounds of work that have ended.
+    rounds: u64,
+    /// Whether the last one found nothing to do.
+    found_nothing: bool,
+}
+
+/// When maintenance works, and who waits for it.
+pub(crate) struct Maintenance {
+    state: Mutex<State>,
+    wanted: Condvar,
+    progressed: Condvar,
+    /// Set while the thread rests, so that a write costs one load otherwise.
+    is_resting: AtomicBool,
+}
+
+/// What to do after a step.
+enum Next {
+    Work,
+    Pause(Duration),
+    Rest,
+}
+
+impl Maintenance {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+            wanted: Condvar::new(),
+            progressed: Condvar::new(),
+            is_resting: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the thread look for work at once.
+    pub(crate) fn wake(&self) {
+        self.lock().is_wanted = true;
+        self.wanted.notify_one();
+    }
+
+    /// Tells that something was written.
+    pub(crate) fn note_write(&self) {
+        if self.is_resting.load(Ordering::SeqCst) && self.is_resting.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the thread and waits until it did something, or `limit` has passed.
+    pub(crate) fn wake_and_wait(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut state = self.lock();
+        let before = state.rounds;
+        state.is_wanted = true;
+        self.wanted.notify_one();
+        while state.rounds == before && !state.is_stopping {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.progressed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let found_nothing = state.found_nothing;
+        drop(state);
+        if found_nothing {
+            std::thread::sleep(HELD_PAUSE);
+        }
+    }
+
+    /// Ends [`serve`](Self::serve).
+    pub(crate) fn stop(&self) {
+        self.lock().is_stopping = true;
+        self.wanted.notify_all();
+        self.progressed.notify_all();
+    }
+
+    /// Works until [`stop`](Self::stop).
+    pub(crate) fn serve(&self, shared: &Shared) {
+        let mut last_seen = None;
+        let mut quiet_looks = 0;
+        let mut is_settled = false;
+        loop {
+            let next = step(shared);
+            let mut state = self.lock();
+            if state.is_stopping {
+                return;
+            }
+            if !matches!(next, Next::Pause(_)) {
+                state.rounds += 1;
+                state.found_nothing = matches!(next, Next::Rest);
+                self.progressed.notify_all();
+            }
+            match next {
+                Next::Work => continue,
+                Next::Pause(pause) => {
+                    self.park(state, Some(pause));
+                    continue;
+                }
+                Next::Rest if state.is_wanted => {
+                    state.is_wanted = false;
+                    continue;
+                }
+                Next::Rest => {}
+            }
+            let appended = shared.engine.statistics().appended_sequence;
+            if last_seen != Some(appended) {
+                last_seen = Some(appended);
+                quiet_looks = 0;
+                is_settled = false;
+            }
+            if is_settled {
+                self.is_resting.store(true, Ordering::SeqCst);
+                // A write between the look and the store above went unnoticed.
+                if shared.engine.statistics().appended_sequence == appended {
+                    self.park(state, None);
+                }
+                self.is_resting.store(false, Ordering::SeqCst);
+            } else if quiet_looks < QUIET_LOOKS {
+                quiet_looks += 1;
+                self.park(state, Some(LOOK_IN));
+            } else {
+                drop(state);
+                is_settled = settle(shared);
+            }
+        }
+    }
+
+    /// Waits until somebody wants work done, or `limit` has passed.
+    fn park(&self, mut state: MutexGuard<'_, State>, limit: Option<Duration>) {
+        if !state.is_wanted && !state.is_stopping {
+            state = match limit {
+                None => self
+                    .wanted
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(limit) => {
+                    let waited = self.wanted.wait_timeout(state, limit);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        state.is_wanted = false;
+    }
+}
+
+/// One step of the engine's work.
+fn step(shared: &Shared) -> Next {
+    match shared.engine.poll_maintenance(Budgeted::default()) {
+        Ok(progress) if progress.worked => Next::Work,
+        Ok(progress) if progress.wants_sync => match shared.commits.sync_once(shared) {
+            Ok(()) => Next::Work,
+            // The next step makes the room that the flush lacked.
+            Err(EngineError::Busy | EngineError::LogFull) => Next::Pause(RETRY_PAUSE),
+            Err(_) => Next::Pause(FAILURE_PAUSE),
+        },
+        // It waits for readers, or for the log.
+        Ok(progress) if progress.is_behind => Next::Pause(RETRY_PAUSE),
+        Ok(_) => Next::Rest,
+        Err(EngineError::Busy) => Next::Pause(RETRY_PAUSE),
+        Err(error) => {
+            shared.note_failure(error);
+            Next::Pause(FAILURE_PAUSE)
+        }
+    }
+}
+
+/// When writes have paused: freezes what is in memory, so that it is merged, and
+/// when nothing is left marks the log. `true`: nothing is left to do.
+fn settle(shared: &Shared) -> bool {
+    match shared.engine.freeze_front() {
+        Ok(true) => false,
+        Ok(false) => !matches!(
+            shared.engine.mark(),
+            Err(EngineError::Busy | EngineError::LogFull)
+        ),
+        Err(EngineError::FrontFull) => false,
+        Err(_) => true,
+    }
+}

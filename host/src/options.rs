@@ -1,0 +1,255 @@
+//! How a database is opened.
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::platform::{self, Access};
+use crate::shared::{Owner, now_ms};
+use lightning_core::db::{Durability as EngineDurability, Engine, OpenInput, Options};
+use lightning_core::error::{Error as EngineError, OptionProblem};
+use std::path::Path;
+use std::time::Duration;
+
+/// When a commit is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// When it survives a power cut. Commits of several threads share a flush.
+    #[default]
+    Sync,
+    /// When it survives the end of the process; a power cut may take what was
+    /// committed during the last period.
+    Periodic(Duration),
+    /// When it survives the end of the process; a power cut may take what the
+    /// system has not written yet, and keeps a prefix of the commits.
+    Async,
+}
+
+/// Opens databases with options other than the defaults.
+///
+/// ```
+/// use lightning_db::{Database, Durability};
+/// use std::time::Duration;
+///
+/// # let directory = std::env::temp_dir().join("lightning-doc-builder");
+/// # std::fs::remove_dir_all(&directory).ok();
+/// let database = Database::builder()
+///     .cache_bytes(64 << 20)
+///     .memtable_bytes(16 << 20)
+///     .durability(Durability::Periodic(Duration::from_millis(100)))
+///     .open(&directory)?;
+/// # drop(database);
+/// # std::fs::remove_dir_all(&directory).ok();
+/// # Ok::<(), lightning_db::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Builder {
+    options: Options,
+    /// Where given: otherwise as large as memtables and log segments allow.
+    transaction_bytes: Option<u32>,
+    value_bytes_max: Option<u32>,
+    durability: Durability,
+    create: bool,
+}
+
+/// The smallest log segment, in bytes: what sizes are fitted to ends there.
+const SEGMENT_BYTES_MIN: u32 = 64 << 10;
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            options: Options {
+                page_bytes: 0,
+                ..Options::default()
+            },
+            transaction_bytes: None,
+            value_bytes_max: None,
+            durability: Durability::Sync,
+            create: true,
+        }
+    }
+}
+
+impl Builder {
+    /// Bytes of a page: a power of two from 512 to 65,536. It is chosen when the
+    /// database is created, 4,096 unless given. Larger pages allow longer keys
+    /// and suit long values and slow devices.
+    #[must_use]
+    pub fn page_bytes(mut self, bytes: u32) -> Self {
+        self.options.page_bytes = bytes;
+        self
+    }
+
+    /// Memory for pages that were read: 256 MiB unless given.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.options.cache_bytes = bytes;
+        self
+    }
+
+    /// Memory of one memtable, of which there are [`memtables`](Self::memtables):
+    /// 64 MiB unless given. A transaction's writes are a third of it at most.
+    #[must_use]
+    pub fn memtable_bytes(mut self, bytes: u32) -> Self {
+        self.options.memtable_bytes = bytes;
+        self
+    }
+
+    /// How many memtables: one takes writes while others are merged. From 2 to 8;
+    /// 3 unless given.
+    #[must_use]
+    pub fn memtables(mut self, count: u32) -> Self {
+        self.options.memtables = count;
+        self
+    }
+
+    /// The most bytes that one transaction may write, at most a third of a memtable
+    /// and of a log segment: 4 MiB, or as much as these allow, unless given. Each of
+    /// the [`write_transactions`](Self::write_transactions) has as much memory planned.
+    #[must_use]
+    pub fn transaction_bytes(mut self, bytes: u32) -> Self {
+        self.transaction_bytes = Some(bytes);
+        self
+    }
+
+    /// The longest value, at most three quarters of a transaction: 2 MiB, or as
+    /// much as that allows, unless given.
+    #[must_use]
+    pub fn value_bytes_max(mut self, bytes: u32) -> Self {
+        self.value_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Write transactions that may be open at once: 16 unless given.
+    #[must_use]
+    pub fn write_transactions(mut self, count: u32) -> Self {
+        self.options.transactions = count;
+        self
+    }
+
+    /// Read and write transactions that may be open at once: 256 unless given.
+    #[must_use]
+    pub fn transactions(mut self, count: u32) -> Self {
+        self.options.snapshots = count;
+        self
+    }
+
+    /// Iterators that may be open at once: 256 unless given.
+    #[must_use]
+    pub fn iterators(mut self, count: u32) -> Self {
+        self.options.cursors = count;
+        self
+    }
+
+    /// Bytes of a log segment, chosen when the database is created: 16 MiB unless
+    /// given. A transaction's writes are a third of it at most.
+    #[must_use]
+    pub fn log_segment_bytes(mut self, bytes: u32) -> Self {
+        self.options.segment_bytes = bytes;
+        self
+    }
+
+    /// The most memory that the engine may use, all in all: opening fails where
+    /// the other options need more. No limit unless given.
+    #[must_use]
+    pub fn max_memory_bytes(mut self, bytes: u64) -> Self {
+        self.options.max_memory_bytes = bytes;
+        self
+    }
+
+    /// When commits are acknowledged: [`Durability::Sync`] unless given.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Whether a database is made where there is none: so unless given.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Opens for reading only: changes nothing in the directory, not even a time
+    /// stamp, and makes none. Several processes may read at once, while nobody writes.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
+        self
+    }
+
+    /// Opens the database in `directory`.
+    ///
+    /// After a crash this recovers first, which takes time in proportion to the
+    /// log since the last merge, not to the data.
+    ///
+    /// # Errors
+    /// Names the directory or file at fault, and what to do: not found, in use,
+    /// damaged, options that can't be met.
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<Database> {
+        let directory = directory.as_ref();
+        let access = match (self.options.read_only, self.create) {
+            (true, _) => Access::ReadOnly,
+            (false, true) => Access::Create,
+            (false, false) => Access::ReadWrite,
+        };
+        let platform = platform::open(directory, access)?;
+        let input = OpenInput {
+            entropy: platform::entropy()?,
+            now_ms: now_ms(),
+            checksum: Some(crc32c::crc32c_append),
+        };
+        let mut segment_bytes = self.options.segment_bytes;
+        let opened = loop {
+            let options = self.engine_options(segment_bytes);
+            match Engine::open(&platform, &options, input) {
+                Err(EngineError::NotADatabase) if access == Access::Create => {
+                    let page_bytes = match options.page_bytes {
+                        0 => Options::default().page_bytes,
+                        given => given,
+                    };
+                    let options = Options {
+                        page_bytes,
+                        ..options
+                    };
+                    break Engine::create(&platform, &options, input);
+                }
+                // The segments of the database are shorter than those asked for,
+                // and what was not asked for is fitted to them.
+                Err(EngineError::Options(OptionProblem::SegmentBytes))
+                    if self.transaction_bytes.is_none() && segment_bytes > SEGMENT_BYTES_MIN =>
+                {
+                    segment_bytes = (segment_bytes / 2).max(SEGMENT_BYTES_MIN);
+                }
+                opened => break opened,
+            }
+        };
+        let engine = opened.map_err(|error| Error::engine(error, directory))?;
+        Ok(Database::new(Owner::start(
+            engine,
+            directory,
+            self.durability,
+        )?))
+    }
+
+    /// The options for a database whose log segments have `segment_bytes`.
+    fn engine_options(&self, segment_bytes: u32) -> Options {
+        let defaults = Options::default();
+        let room = segment_bytes.min(self.options.memtable_bytes) / 3;
+        let transaction_bytes = self
+            .transaction_bytes
+            .unwrap_or(defaults.transaction_bytes.min(room));
+        let value_bytes_max = self
+            .value_bytes_max
+            .unwrap_or(defaults.value_bytes_max.min(transaction_bytes / 4 * 3));
+        Options {
+            segment_bytes,
+            transaction_bytes,
+            value_bytes_max,
+            durability: match self.durability {
+                Durability::Sync => EngineDurability::Sync,
+                Durability::Periodic(_) | Durability::Async => EngineDurability::Written,
+            },
+            ..self.options
+        }
+    }
+}

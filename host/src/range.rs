@@ -1,0 +1,271 @@
+//! Iterators over a part of a table.
+
+use crate::encoding::{Key, Value};
+use crate::error::{EncodedPart, Result};
+use crate::guard::{Entry, KeyGuard, ValueGuard};
+use crate::read_log::ReadLog;
+use crate::shared::Shared;
+use crate::table::{TypedTable, read_value};
+use lightning_core::btree::CursorPosition;
+use lightning_core::db::TableView;
+use lightning_core::error::Result as EngineResult;
+use lightning_core::txn::{MergedCursor, Stored, Visible};
+use std::iter::FusedIterator;
+use std::ops::{Bound, ControlFlow};
+
+/// Where a range begins or ends, in encoded bytes.
+pub(crate) type ByteBound = Bound<Vec<u8>>;
+
+/// The bounds of all keys that begin with `prefix`.
+pub(crate) fn prefix_bounds(prefix: &[u8]) -> (ByteBound, ByteBound) {
+    let mut end = prefix.to_vec();
+    while end.last() == Some(&0xFF) {
+        end.pop();
+    }
+    let upper = match end.last_mut() {
+        Some(last) => {
+            *last += 1;
+            Bound::Excluded(end)
+        }
+        None => Bound::Unbounded,
+    };
+    (Bound::Included(prefix.to_vec()), upper)
+}
+
+/// Where the cursor stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Nowhere,
+    /// On the entry that the front gave last.
+    Front,
+    /// On the entry that the back gave last.
+    Back,
+    /// Both ends have met.
+    Exhausted,
+}
+
+/// The entries of a part of a table, in ascending order from the front and in
+/// descending order from the back.
+///
+/// Gives copies, since an iterator can't lend;
+/// [`TableReader::for_each`](crate::TableReader::for_each) does and is faster.
+/// After an error it ends.
+pub struct Range<'t, K, V> {
+    shared: &'t Shared,
+    table: TypedTable<K, V>,
+    view: TableView<'t>,
+    cursor: MergedCursor<'t>,
+    standing: Standing,
+    lower: ByteBound,
+    upper: ByteBound,
+}
+
+impl<'t, K: Key, V: Value> Range<'t, K, V> {
+    pub(crate) fn new(
+        shared: &'t Shared,
+        table: TypedTable<K, V>,
+        view: TableView<'t>,
+        cursor: MergedCursor<'t>,
+        (lower, upper): (ByteBound, ByteBound),
+        reads: Option<&'t ReadLog>,
+    ) -> Self {
+        // To a serializable transaction all of it counts as read from the start.
+        if let Some(reads) = reads {
+            let from = match &lower {
+                Bound::Unbounded => &[][..],
+                Bound::Included(key) | Bound::Excluded(key) => key,
+            };
+            let to = match &upper {
+                Bound::Unbounded => None,
+                Bound::Included(key) | Bound::Excluded(key) => Some(key.as_slice()),
+            };
+            reads.note(table.id(), from, to);
+        }
+        Self {
+            shared,
+            table,
+            view,
+            cursor,
+            standing: Standing::Nowhere,
+            lower,
+            upper,
+        }
+    }
+
+    /// Moves the front on; the cursor then stands on what it gives, or `false`.
+    fn step_front(&mut self) -> EngineResult<bool> {
+        match self.standing {
+            Standing::Exhausted => return Ok(false),
+            Standing::Front => self.cursor.advance()?,
+            Standing::Nowhere | Standing::Back => {
+                self.leave_back();
+                self.seek_front()?;
+            }
+        }
+        let is_inside = self.cursor.entry().is_some_and(|entry| match &self.upper {
+            Bound::Unbounded => true,
+            Bound::Included(upper) => entry.key <= upper.as_slice(),
+            Bound::Excluded(upper) => entry.key < upper.as_slice(),
+        });
+        self.standing = if is_inside {
+            Standing::Front
+        } else {
+            Standing::Exhausted
+        };
+        Ok(is_inside)
+    }
+
+    fn seek_front(&mut self) -> EngineResult<()> {
+        match &self.lower {
+            Bound::Unbounded => self.cursor.seek(CursorPosition::First),
+            Bound::Included(key) => self.cursor.seek(CursorPosition::AtOrAfter(key)),
+            Bound::Excluded(key) => {
+                self.cursor.seek(CursorPosition::AtOrAfter(key))?;
+                if self.cursor.entry().is_some_and(|entry| entry.key == key) {
+                    self.cursor.advance()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves the back on; the cursor then stands on what it gives, or `false`.
+    fn step_back(&mut self) -> EngineResult<bool> {
+        match self.standing {
+            Standing::Exhausted => return Ok(false),
+            Standing::Back => self.cursor.retreat()?,
+            Standing::Nowhere | Standing::Front => {
+                self.leave_front();
+                self.seek_back()?;
+            }
+        }
+        let is_inside = self.cursor.entry().is_some_and(|entry| match &self.lower {
+            Bound::Unbounded => true,
+            Bound::Included(lower) => entry.key >= lower.as_slice(),
+            Bound::Excluded(lower) => entry.key > lower.as_slice(),
+        });
+        self.standing = if is_inside {
+            Standing::Back
+        } else {
+            Standing::Exhausted
+        };
+        Ok(is_inside)
+    }
+
+    fn seek_back(&mut self) -> EngineResult<()> {
+        match &self.upper {
+            Bound::Unbounded => self.cursor.seek(CursorPosition::Last),
+            Bound::Excluded(key) => self.cursor.seek(CursorPosition::Before(key)),
+            Bound::Included(key) => {
+                self.cursor.seek(CursorPosition::AtOrAfter(key))?;
+                if self.cursor.entry().is_some_and(|entry| entry.key == key) {
+                    return Ok(());
+                }
+                self.cursor.seek(CursorPosition::Before(key))
+            }
+        }
+    }
+
+    /// Where the cursor is to leave the last entry of the front, keeps its place.
+    fn leave_front(&mut self) {
+        if self.standing == Standing::Front
+            && let Some(entry) = self.cursor.entry()
+        {
+            self.lower = Bound::Excluded(entry.key.to_vec());
+        }
+    }
+
+    fn leave_back(&mut self) {
+        if self.standing == Standing::Back
+            && let Some(entry) = self.cursor.entry()
+        {
+            self.upper = Bound::Excluded(entry.key.to_vec());
+        }
+    }
+
+    fn give(&mut self, stepped: EngineResult<bool>) -> Option<Result<Item<'t, K, V>>> {
+        let given = match stepped {
+            Ok(false) => return None,
+            Ok(true) => self.item_of(self.cursor.entry()?),
+            Err(error) => Err(self.shared.error(error)),
+        };
+        if given.is_err() {
+            self.standing = Standing::Exhausted;
+        }
+        Some(given)
+    }
+
+    fn item_of(&self, entry: Visible<'_>) -> Result<Item<'t, K, V>> {
+        let key = KeyGuard::copied(entry.key).ok_or_else(|| self.table.misfit(EncodedPart::Key))?;
+        let bytes = match entry.value {
+            Stored::Inline(bytes) => bytes.into(),
+            stored @ Stored::Extent(_) => {
+                let mut bytes = Vec::new();
+                read_value(self.shared, &self.view, stored, &mut bytes)?;
+                bytes.into()
+            }
+        };
+        let value = ValueGuard::copied(bytes, entry.expiry_ms, entry.metadata)
+            .ok_or_else(|| self.table.misfit(EncodedPart::Value))?;
+        Ok((key, value))
+    }
+
+    /// Whether an entry is left at the front.
+    pub(crate) fn has_any(&mut self) -> Result<bool> {
+        self.step_front().map_err(|error| self.shared.error(error))
+    }
+
+    /// Lends each remaining entry, in ascending order.
+    pub(crate) fn walk(
+        mut self,
+        mut visit: impl FnMut(Entry<K::Read<'_>, V::Read<'_>>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut large = Vec::new();
+        while self
+            .step_front()
+            .map_err(|error| self.shared.error(error))?
+        {
+            let Some(entry) = self.cursor.entry() else {
+                break;
+            };
+            let bytes = match entry.value {
+                Stored::Inline(bytes) => bytes,
+                stored @ Stored::Extent(_) => {
+                    read_value(self.shared, &self.view, stored, &mut large)?;
+                    &large
+                }
+            };
+            let lent = Entry {
+                key: K::read_key(entry.key).ok_or_else(|| self.table.misfit(EncodedPart::Key))?,
+                value: V::read_value(bytes).ok_or_else(|| self.table.misfit(EncodedPart::Value))?,
+                expiry_ms: entry.expiry_ms,
+                metadata: entry.metadata,
+            };
+            if visit(lent).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an iterator gives.
+type Item<'t, K, V> = (KeyGuard<K>, ValueGuard<'t, V>);
+
+impl<'t, K: Key, V: Value> Iterator for Range<'t, K, V> {
+    type Item = Result<(KeyGuard<K>, ValueGuard<'t, V>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let stepped = self.step_front();
+        self.give(stepped)
+    }
+}
+
+impl<K: Key, V: Value> DoubleEndedIterator for Range<'_, K, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let stepped = self.step_back();
+        self.give(stepped)
+    }
+}
+
+impl<K: Key, V: Value> FusedIterator for Range<'_, K, V> {}

@@ -1,0 +1,273 @@
+//! What all handles of one open database share, and the threads behind it.
+//!
+//! [`Shared`] is the engine with what waits around it; the background threads
+//! hold it. [`Owner`] is what handles hold: it starts the threads, and when the
+//! last handle goes it stops them, makes everything durable and lets the engine
+//! go, which releases the data directory.
+
+use crate::commit::CommitQueue;
+use crate::error::{Error, Reason, Result};
+use crate::maintenance::Maintenance;
+use crate::options::Durability;
+use lightning_core::db::{Engine, Load, Ticket};
+use lightning_core::error::{Error as EngineError, Result as EngineResult};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Numbers of open databases of this process, so that tables are not mixed up.
+static DATABASES: AtomicU64 = AtomicU64::new(1);
+
+/// How long a write waits for room before it gives up: an open snapshot may hold
+/// what maintenance would have to free.
+const ROOM_WAIT: Duration = Duration::from_secs(30);
+
+/// The engine, and what waits around it.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) commits: CommitQueue,
+    pub(crate) number: u64,
+    pub(crate) directory: PathBuf,
+    maintenance: Maintenance,
+    durability: Durability,
+    first_failure: OnceLock<Arc<Error>>,
+    /// The segment that the log was in after the last flush, counted from open.
+    log_segment: AtomicU64,
+    slowdowns: AtomicU64,
+    slowdown_nanoseconds: AtomicU64,
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+impl Shared {
+    /// The library's error for one of the engine.
+    #[cold]
+    pub(crate) fn error(&self, error: EngineError) -> Error {
+        let cause = match error {
+            EngineError::Poisoned | EngineError::OutcomeUnknown => {
+                self.first_failure.get().cloned()
+            }
+            _ => None,
+        };
+        Error::engine(error, &self.directory).caused_by(cause)
+    }
+
+    /// Keeps the first failure, as the cause of those that follow from it.
+    pub(crate) fn note_failure(&self, error: EngineError) {
+        if !matches!(error, EngineError::Poisoned) {
+            let error = Error::engine(error, &self.directory);
+            let _kept_before = self.first_failure.set(Arc::new(error));
+        }
+    }
+
+    /// Whether a commit waits for a sync of its own.
+    pub(crate) fn syncs_each_commit(&self) -> bool {
+        self.durability == Durability::Sync
+    }
+
+    /// Whether the commit is as safe as the durability promises.
+    pub(crate) fn is_acknowledged(&self, ticket: Ticket) -> EngineResult<bool> {
+        if self.syncs_each_commit() {
+            self.engine.is_durable(ticket)
+        } else {
+            self.engine.is_written(ticket)
+        }
+    }
+
+    pub(crate) fn is_all_durable(&self) -> bool {
+        let statistics = self.engine.statistics();
+        statistics.durable_sequence >= statistics.appended_sequence
+    }
+
+    /// Waits until the commit is as safe as the durability promises.
+    pub(crate) fn wait(&self, ticket: Ticket) -> Result<()> {
+        self.maintenance.note_write();
+        self.commits
+            .wait(self, ticket)
+            .map_err(|error| self.error(error))
+    }
+
+    pub(crate) fn note_write(&self) {
+        self.maintenance.note_write();
+    }
+
+    /// Wakes maintenance where a merge waits, or the log went on to another
+    /// segment, so that the next one is prepared before it is needed.
+    pub(crate) fn after_flush(&self) {
+        let segment_bytes = u64::from(self.engine.options().segment_bytes).max(1);
+        let segment = self.engine.statistics().log_bytes / segment_bytes;
+        let is_other = self.log_segment.swap(segment, Ordering::Relaxed) != segment;
+        if is_other || self.engine.wants_sync() {
+            self.maintenance.wake();
+        }
+    }
+
+    pub(crate) fn wake_maintenance(&self) {
+        self.maintenance.wake();
+    }
+
+    /// Runs `write`, and again after maintenance made room where there was none.
+    pub(crate) fn with_room<T>(&self, mut write: impl FnMut() -> EngineResult<T>) -> Result<T> {
+        let mut since = None;
+        loop {
+            match write() {
+                Ok(done) => return Ok(done),
+                Err(error @ (EngineError::FrontFull | EngineError::LogFull)) => self
+                    .wait_for_room(&mut since, error)
+                    .map_err(|error| self.error(error))?,
+                Err(error) => return Err(self.error(error)),
+            }
+        }
+    }
+
+    /// Parks until maintenance did something about `error`, that was met first
+    /// at `since`.
+    ///
+    /// # Errors
+    /// `error` itself where that didn't help for a long time.
+    pub(crate) fn wait_for_room(
+        &self,
+        since: &mut Option<Instant>,
+        error: EngineError,
+    ) -> EngineResult<()> {
+        let started = Instant::now();
+        let waited = started.duration_since(*since.get_or_insert(started));
+        if waited >= ROOM_WAIT {
+            return Err(error);
+        }
+        self.maintenance.wake_and_wait(ROOM_WAIT - waited);
+        let nanoseconds = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.slowdowns.fetch_add(1, Ordering::Relaxed);
+        self.slowdown_nanoseconds
+            .fetch_add(nanoseconds, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Begins a bulk load as soon as nothing is in memory that is not merged.
+    pub(crate) fn begin_load(&self, table: u32) -> Result<Load<'_>> {
+        let mut since = None;
+        loop {
+            match self.engine.begin_load(table) {
+                Err(error @ EngineError::Busy) => {
+                    match self.engine.freeze_front() {
+                        Ok(_) | Err(EngineError::FrontFull | EngineError::LogFull) => {}
+                        Err(error) => return Err(self.error(error)),
+                    }
+                    self.wait_for_room(&mut since, error)
+                        .map_err(|error| self.error(error))?;
+                }
+                outcome => return outcome.map_err(|error| self.error(error)),
+            }
+        }
+    }
+
+    /// How often, and how long together, writes waited for room.
+    pub(crate) fn slowdowns(&self) -> (u64, Duration) {
+        (
+            self.slowdowns.load(Ordering::Relaxed),
+            Duration::from_nanos(self.slowdown_nanoseconds.load(Ordering::Relaxed)),
+        )
+    }
+}
+
+/// What every handle of an open database holds.
+pub(crate) struct Owner {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Owner {
+    /// Puts an engine to work: starts the background threads, unless it was opened
+    /// for reading only.
+    pub(crate) fn start(engine: Engine, directory: &Path, durability: Durability) -> Result<Self> {
+        let is_read_only = engine.options().read_only;
+        let shared = Arc::new(Shared {
+            engine,
+            commits: CommitQueue::new(),
+            number: DATABASES.fetch_add(1, Ordering::Relaxed),
+            directory: directory.to_path_buf(),
+            maintenance: Maintenance::new(),
+            durability,
+            first_failure: OnceLock::new(),
+            log_segment: AtomicU64::new(0),
+            slowdowns: AtomicU64::new(0),
+            slowdown_nanoseconds: AtomicU64::new(0),
+        });
+        let mut owner = Self {
+            shared,
+            threads: Vec::new(),
+        };
+        if !is_read_only {
+            owner.spawn("lightning-merge", |shared| {
+                shared.maintenance.serve(&shared);
+            })?;
+            let period = match durability {
+                Durability::Periodic(period) => Some(period),
+                Durability::Sync | Durability::Async => None,
+            };
+            owner.spawn("lightning-flush", move |shared| {
+                shared.commits.serve(&shared, period);
+            })?;
+        }
+        Ok(owner)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce(Arc<Shared>) + Send + 'static) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || work(shared))
+            .map_err(|_| Error::new(Reason::NoThread))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Stops the threads, makes everything durable and says so in the log.
+    pub(crate) fn shut_down(&mut self) -> Result<()> {
+        let threads = std::mem::take(&mut self.threads);
+        if threads.is_empty() {
+            return Ok(());
+        }
+        let closed = self
+            .shared
+            .commits
+            .sync(&self.shared)
+            .map_err(|error| self.shared.error(error));
+        self.shared.commits.stop();
+        self.shared.maintenance.stop();
+        for thread in threads {
+            // A thread that panicked has said so; what is durable stays so.
+            let _outcome = thread.join();
+        }
+        closed?;
+        match self.shared.engine.mark() {
+            // Everything is durable; the mark is a courtesy to the next open.
+            Ok(()) | Err(EngineError::Busy | EngineError::LogFull) => Ok(()),
+            Err(error) => Err(self.shared.error(error)),
+        }
+    }
+}
+
+impl std::ops::Deref for Owner {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Whoever wants to hear of a failure calls `Database::close`. What was
+        // acknowledged is as safe without it.
+        let _outcome = self.shut_down();
+    }
+}

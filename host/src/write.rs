@@ -1,0 +1,353 @@
+//! Write transactions, and tickets for their durability.
+
+use crate::encoding::{EncodeBuffer, Key, Value};
+use crate::error::Result;
+use crate::guard::ValueGuard;
+use crate::range::Range;
+use crate::read_log::ReadLog;
+use crate::shared::{Owner, now_ms};
+use crate::table::{Table, TableReader, TypedTable};
+use lightning_core::db::{Isolation, PutOptions, Ticket as EngineTicket, Transaction};
+use lightning_core::error::Error as EngineError;
+use std::fmt;
+use std::future::Future;
+use std::ops::RangeBounds;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Changes that become visible and durable together, or not at all.
+///
+/// It sees the database as it was when the transaction began, with its own
+/// changes. Any number may run at once: the first to commit wins, and another
+/// one that changed the same key fails at its commit with an error that
+/// [`is_conflict`](crate::Error::is_conflict), to be run again. Dropping it
+/// undoes everything.
+pub struct WriteTransaction {
+    owner: Arc<Owner>,
+    /// `None` only while it is being dropped or committed.
+    transaction: Option<Transaction>,
+    /// What a serializable one has read.
+    reads: Option<ReadLog>,
+}
+
+impl WriteTransaction {
+    pub(crate) fn begin(owner: &Arc<Owner>, isolation: Isolation) -> Result<Self> {
+        let transaction = owner.engine.begin(now_ms(), isolation);
+        let transaction = transaction.map_err(|error| owner.error(error))?;
+        Ok(Self {
+            owner: Arc::clone(owner),
+            transaction: Some(transaction),
+            reads: (isolation == Isolation::Serializable).then(ReadLog::default),
+        })
+    }
+
+    fn transaction(&self) -> &Transaction {
+        self.transaction
+            .as_ref()
+            .expect("consumed only by commit and drop")
+    }
+
+    fn change(
+        &mut self,
+        change: impl FnOnce(&Owner, &mut Transaction) -> std::result::Result<(), EngineError>,
+    ) -> Result<()> {
+        let transaction = self
+            .transaction
+            .as_mut()
+            .expect("consumed only by commit and drop");
+        change(&self.owner, transaction).map_err(|error| self.owner.error(error))
+    }
+
+    /// The table, to be read many times; while it is read, nothing can be written.
+    ///
+    /// # Errors
+    /// I/O or damage; a table of another database.
+    pub fn open<K: Key, V: Value>(
+        &self,
+        table: &TypedTable<K, V>,
+    ) -> Result<TableReader<'_, K, V>> {
+        let id = table.id_in(&self.owner)?;
+        let view = self
+            .owner
+            .engine
+            .transaction_view(self.transaction(), id, true);
+        let view = view.map_err(|error| self.owner.error(error))?;
+        Ok(TableReader::new(
+            &self.owner,
+            table,
+            view,
+            self.reads.as_ref(),
+        ))
+    }
+
+    /// The value of `key`: short for [`open`](Self::open) and
+    /// [`get`](TableReader::get).
+    ///
+    /// # Errors
+    /// I/O, damage, or a value that is no `V`.
+    pub fn get<K: Key, V: Value>(
+        &self,
+        table: &TypedTable<K, V>,
+        key: K::Given<'_>,
+    ) -> Result<Option<ValueGuard<'_, V>>> {
+        self.open(table)?.get(key)
+    }
+
+    /// The entries whose keys are in `range`: short for [`open`](Self::open) and
+    /// [`range`](TableReader::range).
+    ///
+    /// # Errors
+    /// I/O or damage, or when as many iterators are open as were planned.
+    pub fn range<'k, K: Key, V: Value>(
+        &self,
+        table: &TypedTable<K, V>,
+        range: impl RangeBounds<K::Given<'k>>,
+    ) -> Result<Range<'_, K, V>> {
+        self.open(table)?.range(range)
+    }
+
+    /// Gives `key` the value `value`, whatever it had.
+    ///
+    /// # Errors
+    /// A key, value or transaction over its limit. The transaction stays as it
+    /// was, and can be committed or go on.
+    pub fn put<K: Key, V: Value>(
+        &mut self,
+        table: &TypedTable<K, V>,
+        key: K::Given<'_>,
+        value: V::Given<'_>,
+    ) -> Result<()> {
+        self.put_with(table, key, value, PutOptions::default())
+    }
+
+    /// As [`put`](Self::put), with a time of expiry or a metadata byte.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with<K: Key, V: Value>(
+        &mut self,
+        table: &TypedTable<K, V>,
+        key: K::Given<'_>,
+        value: V::Given<'_>,
+        options: PutOptions,
+    ) -> Result<()> {
+        let id = table.id_in(&self.owner)?;
+        let (mut key_buffer, mut value_buffer) = (EncodeBuffer::new(), EncodeBuffer::new());
+        let key = K::encode_key(key, &mut key_buffer);
+        let value = V::encode_value(value, &mut value_buffer);
+        self.change(|owner, transaction| {
+            owner
+                .engine
+                .transaction_put(transaction, id, key, value, options)
+        })
+    }
+
+    /// Removes `key`. That it was not there is no error.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn delete<K: Key, V: Value>(
+        &mut self,
+        table: &TypedTable<K, V>,
+        key: K::Given<'_>,
+    ) -> Result<()> {
+        let id = table.id_in(&self.owner)?;
+        let mut buffer = EncodeBuffer::new();
+        let key = K::encode_key(key, &mut buffer);
+        self.change(|owner, transaction| owner.engine.transaction_delete(transaction, id, key))
+    }
+
+    /// Where `key` has the value `expected` (`None`: none), gives it the value
+    /// `new` (`None`: removes it); answers whether it did.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get) and [`put`](Self::put).
+    pub fn compare_and_set<K: Key, V: Value>(
+        &mut self,
+        table: &TypedTable<K, V>,
+        key: K::Given<'_>,
+        expected: Option<V::Given<'_>>,
+        new: Option<V::Given<'_>>,
+    ) -> Result<bool> {
+        let mut buffer = EncodeBuffer::new();
+        let expected = expected.map(|expected| V::encode_value(expected, &mut buffer));
+        let is_as_expected = match self.get(table, key.clone())? {
+            Some(found) => expected == Some(found.bytes()),
+            None => expected.is_none(),
+        };
+        if is_as_expected {
+            match new {
+                Some(new) => self.put(table, key, new)?,
+                None => self.delete(table, key)?,
+            }
+        }
+        Ok(is_as_expected)
+    }
+
+    /// The table of bytes called `name`, made by this transaction where there is
+    /// none. Its handle is of use to others after the commit.
+    ///
+    /// # Errors
+    /// A name over 255 bytes; I/O or damage.
+    pub fn table(&mut self, name: &str) -> Result<Table> {
+        self.typed_table(name)
+    }
+
+    /// The table called `name`, made by this transaction where there is none.
+    ///
+    /// # Errors
+    /// As [`table`](Self::table).
+    pub fn typed_table<K: Key, V: Value>(&mut self, name: &str) -> Result<TypedTable<K, V>> {
+        let engine = &self.owner.engine;
+        let transaction = self
+            .transaction
+            .as_mut()
+            .expect("consumed only by commit and drop");
+        let found = engine.transaction_find_table(transaction, name.as_bytes());
+        let id = match found {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => engine.transaction_create_table(transaction, name.as_bytes()),
+            Err(error) => Err(error),
+        };
+        let id = id.map_err(|error| self.owner.error(error))?;
+        Ok(TypedTable::new(name, id, self.owner.number))
+    }
+
+    /// Makes the changes visible and durable, and waits until they are.
+    ///
+    /// # Errors
+    /// A conflict ([`Error::is_conflict`](crate::Error::is_conflict)): nothing was
+    /// changed, run the transaction again. No room, a failed device.
+    pub fn commit(self) -> Result<()> {
+        self.commit_async()?.wait()
+    }
+
+    /// Orders the changes among the commits and answers at once, with a ticket
+    /// that is fulfilled when they are visible and durable. Commits become so in
+    /// their order.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_async(mut self) -> Result<Ticket> {
+        if let Some(reads) = self.reads.take() {
+            reads.hand_over(|table, from, to| {
+                self.change(|owner, transaction| {
+                    owner
+                        .engine
+                        .transaction_note_read(transaction, table, from, to)
+                })
+            })?;
+        }
+        let owner = Arc::clone(&self.owner);
+        let transaction = self
+            .transaction
+            .as_mut()
+            .expect("consumed only by commit and drop");
+        let ticket = owner.with_room(|| owner.engine.try_commit(transaction, now_ms(), 0))?;
+        self.owner.note_write();
+        Ok(Ticket::new(&self.owner, ticket))
+    }
+
+    /// Undoes everything, as dropping it does.
+    pub fn rollback(self) {}
+}
+
+impl Drop for WriteTransaction {
+    fn drop(&mut self) {
+        if let Some(transaction) = self.transaction.take() {
+            self.owner.engine.rollback(transaction);
+        }
+    }
+}
+
+impl fmt::Debug for WriteTransaction {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("WriteTransaction")
+            .field("transaction", &self.transaction)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A commit on its way to durability.
+///
+/// [`wait`](Self::wait) blocks the thread; as a future it doesn't. Dropping it
+/// gives up only the knowledge: the commit stands.
+#[must_use = "a commit is acknowledged only when its ticket is fulfilled"]
+pub struct Ticket {
+    owner: Arc<Owner>,
+    ticket: EngineTicket,
+    /// What the queue knows the future by, once it was polled.
+    future: Option<u64>,
+}
+
+impl Ticket {
+    pub(crate) fn new(owner: &Arc<Owner>, ticket: EngineTicket) -> Self {
+        Self {
+            owner: Arc::clone(owner),
+            ticket,
+            future: None,
+        }
+    }
+
+    /// The commit's number.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.ticket.sequence
+    }
+
+    /// Whether the commit is visible and durable by now.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn is_fulfilled(&self) -> Result<bool> {
+        self.owner
+            .is_acknowledged(self.ticket)
+            .map_err(|error| self.owner.error(error))
+    }
+
+    /// Waits until the commit is visible and durable.
+    ///
+    /// # Errors
+    /// Where the device failed: whether the commit is durable shows only after
+    /// the database is opened again.
+    pub fn wait(self) -> Result<()> {
+        self.owner.wait(self.ticket)
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = &mut *self;
+        let registered =
+            this.owner
+                .commits
+                .register(&this.owner, this.ticket, this.future, context.waker());
+        match registered {
+            Ok(Some(number)) => {
+                this.future = Some(number);
+                Poll::Pending
+            }
+            Ok(None) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(this.owner.error(error))),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(number) = self.future {
+            self.owner.commits.forget(number);
+        }
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Ticket")
+            .field("sequence", &self.sequence())
+            .finish_non_exhaustive()
+    }
+}
