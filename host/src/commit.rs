@@ -14,6 +14,9 @@
 //! Futures have nobody to lead for them: a thread of the database does, which
 //! sleeps while there are none. It also makes durable what `Periodic` owes.
 //!
+//! A waker is another's code, and may drop tickets or the database itself: it is
+//! woken and dropped with the lock released.
+//!
 //! The engine answers `Busy` while maintenance prepares the log, and `LogFull`
 //! until it has; both pass, and a leader waits for them in short steps.
 
@@ -177,15 +180,23 @@ impl CommitQueue {
         }
         let is_done = |sequence| shared.is_acknowledged(Ticket { sequence }) != Ok(false);
         state.waiting.retain(|sequence| !is_done(*sequence));
+        let mut done = Vec::new();
         let mut index = 0;
         while let Some(future) = state.futures.get(index) {
             if is_done(future.sequence) {
-                state.futures.swap_remove(index).waker.wake();
+                done.push(state.futures.swap_remove(index));
             } else {
                 index += 1;
             }
         }
         self.released.notify_all();
+        if !done.is_empty() {
+            drop(state);
+            for future in done {
+                future.waker.wake();
+            }
+            state = self.lock();
+        }
         match flushed {
             Ok(_) => {
                 shared.after_flush();
@@ -294,7 +305,9 @@ impl CommitQueue {
                 .find(|future| future.number == number)
         });
         if let Some(future) = known {
-            future.waker.clone_from(waker);
+            let old = std::mem::replace(&mut future.waker, waker.clone());
+            drop(state);
+            drop(old);
             return Ok(number);
         }
         let number = state.next_future;
@@ -311,7 +324,14 @@ impl CommitQueue {
 
     /// Takes back what [`register`](Self::register) gave `number` for.
     pub(crate) fn forget(&self, number: u64) {
-        self.lock().futures.retain(|future| future.number != number);
+        let mut state = self.lock();
+        let index = state
+            .futures
+            .iter()
+            .position(|future| future.number == number);
+        let forgotten = index.map(|index| state.futures.swap_remove(index));
+        drop(state);
+        drop(forgotten);
     }
 
     /// Ends [`serve`](Self::serve).

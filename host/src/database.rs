@@ -345,6 +345,15 @@ impl Database {
         Statistics::of(&self.owner)
     }
 
+    /// How background work failed last, where it fails: merges then wait, and
+    /// writers soon do, until what is wrong is mended. Nothing is lost.
+    #[must_use]
+    pub fn background_failure(&self) -> Option<Error> {
+        self.owner
+            .background_failure()
+            .map(|error| Error::clone(&error))
+    }
+
     /// Closes the database: makes everything durable, stops the threads and
     /// releases the directory. Dropping does the same and can't tell of failures.
     ///

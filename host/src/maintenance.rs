@@ -181,20 +181,30 @@ impl Maintenance {
 
 /// One step of the engine's work.
 fn step(shared: &Shared) -> Next {
-    match shared.engine.poll_maintenance(Budgeted::default()) {
-        Ok(progress) if progress.worked => Next::Work,
+    let stepped = shared.engine.poll_maintenance(Budgeted::default());
+    match stepped {
+        Ok(progress) if progress.worked => {
+            shared.note_background(None);
+            Next::Work
+        }
         Ok(progress) if progress.wants_sync => match shared.commits.sync_once(shared) {
             Ok(()) => Next::Work,
             // The next step makes the room that the flush lacked.
             Err(EngineError::Busy | EngineError::LogFull) => Next::Pause(RETRY_PAUSE),
-            Err(_) => Next::Pause(FAILURE_PAUSE),
+            Err(error) => {
+                shared.note_background(Some(error));
+                Next::Pause(FAILURE_PAUSE)
+            }
         },
         // It waits for readers, or for the log.
         Ok(progress) if progress.is_behind => Next::Pause(RETRY_PAUSE),
-        Ok(_) => Next::Rest,
+        Ok(_) => {
+            shared.note_background(None);
+            Next::Rest
+        }
         Err(EngineError::Busy) => Next::Pause(RETRY_PAUSE),
         Err(error) => {
-            shared.note_failure(error);
+            shared.note_background(Some(error));
             Next::Pause(FAILURE_PAUSE)
         }
     }

@@ -12,8 +12,8 @@ use crate::options::Durability;
 use lightning_core::db::{Engine, Load, Ticket};
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     maintenance: Maintenance,
     durability: Durability,
     first_failure: OnceLock<Arc<Error>>,
+    background_failure: Mutex<Option<Arc<Error>>>,
+    is_background_failing: AtomicBool,
     /// The segment that the log was in after the last flush, counted from open.
     log_segment: AtomicU64,
     slowdowns: AtomicU64,
@@ -48,24 +50,50 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 impl Shared {
-    /// The library's error for one of the engine.
+    /// The library's error for one of the engine, with the failure that it follows from.
     #[cold]
     pub(crate) fn error(&self, error: EngineError) -> Error {
         let cause = match error {
             EngineError::Poisoned | EngineError::OutcomeUnknown => {
                 self.first_failure.get().cloned()
             }
+            EngineError::FrontFull | EngineError::LogFull => self.background_failure(),
             _ => None,
         };
         Error::engine(error, &self.directory).caused_by(cause)
     }
 
-    /// Keeps the first failure, as the cause of those that follow from it.
+    /// Keeps the failure that poisoned the engine, as the cause of what follows.
     pub(crate) fn note_failure(&self, error: EngineError) {
-        if !matches!(error, EngineError::Poisoned) {
+        if self.engine.is_poisoned() && error != EngineError::Poisoned {
             let error = Error::engine(error, &self.directory);
             let _kept_before = self.first_failure.set(Arc::new(error));
         }
+    }
+
+    /// Keeps how the last step of maintenance failed; `None`: it didn't.
+    pub(crate) fn note_background(&self, failure: Option<EngineError>) {
+        let is_failing = self.is_background_failing.load(Ordering::Relaxed);
+        if let Some(error) = failure {
+            self.note_failure(error);
+        } else if !is_failing {
+            return;
+        }
+        let error = failure.map(|error| Arc::new(Error::engine(error, &self.directory)));
+        self.is_background_failing
+            .store(error.is_some(), Ordering::Relaxed);
+        *self
+            .background_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// How the last step of maintenance failed, if it did.
+    pub(crate) fn background_failure(&self) -> Option<Arc<Error>> {
+        self.background_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether a commit waits for a sync of its own.
@@ -197,6 +225,8 @@ impl Owner {
             maintenance: Maintenance::new(),
             durability,
             first_failure: OnceLock::new(),
+            background_failure: Mutex::new(None),
+            is_background_failing: AtomicBool::new(false),
             log_segment: AtomicU64::new(0),
             slowdowns: AtomicU64::new(0),
             slowdown_nanoseconds: AtomicU64::new(0),
@@ -244,8 +274,12 @@ impl Owner {
         self.shared.commits.stop();
         self.shared.maintenance.stop();
         for thread in threads {
-            // A thread that panicked has said so; what is durable stays so.
-            let _outcome = thread.join();
+            // A waker that a thread of ours called may hold the last handle: that
+            // thread ends by itself.
+            if thread.thread().id() != thread::current().id() {
+                // One that panicked has said so; what is durable stays so.
+                let _outcome = thread.join();
+            }
         }
         closed?;
         match self.shared.engine.mark() {

@@ -3,17 +3,17 @@
 mod support;
 
 use lightning_db::{
-    Database, Durability, EncodedPart, EngineError, PutOptions, Reason, Table, TypedTable,
+    Database, Durability, EncodedPart, EngineError, PutOptions, Reason, Table, Ticket, TypedTable,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::{Bound, ControlFlow};
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::Directory;
 
 fn fill(database: &Database, table: &Table, keys: &[&[u8]]) {
@@ -527,6 +527,44 @@ fn tickets_are_futures() {
         drop(tickets);
         last.wait().unwrap();
         assert!(abandoned.is_fulfilled().unwrap());
+    }
+}
+
+/// Woken or dropped, it drops what may be the last handle of the database.
+struct Holder(Mutex<Option<(Database, Ticket)>>);
+
+impl Wake for Holder {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn a_waker_may_drop_tickets_and_the_database() {
+    let directory = Directory::new("waker");
+    for round in 0..20_u64 {
+        let database = Database::open(directory.path()).unwrap();
+        let table: TypedTable<u64, u64> = database.typed_table("t").unwrap();
+        let other = database.put_async(&table, 2, round).unwrap();
+        let mut ticket = database.put_async(&table, 1, round).unwrap();
+        let holder = Arc::new(Holder(Mutex::new(Some((database, other)))));
+        let waker = Waker::from(Arc::clone(&holder));
+        let mut context = Context::from_waker(&waker);
+        let mut polls = 0;
+        while Pin::new(&mut ticket).poll(&mut context).is_pending() && polls < round % 3 {
+            polls += 1;
+        }
+        drop(ticket);
+        drop((waker, holder));
+        // The directory is free again as soon as the last handle is gone.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match Database::open(directory.path()) {
+                Ok(database) => break database.close().unwrap(),
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -91,7 +91,13 @@ impl Editor {
                 Ok(level) => Format::Branch { level, check_bytes },
             };
             Ok(Level {
-                stage: Stage::new(budget, format, page_bytes, stage_pages)?,
+                // The topmost only ever holds the root's record.
+                stage: Stage::new(
+                    budget,
+                    format,
+                    page_bytes,
+                    if index + 1 == levels { 1 } else { stage_pages },
+                )?,
                 open: Open {
                     page: None,
                     index: 0,

@@ -29,7 +29,7 @@ mod extent;
 
 use super::pending::PENDING_LISTS;
 use super::space::Space;
-use super::writer::{NewPage, Writer, extend, write_fresh};
+use super::writer::{NewPage, Writer, erase_fresh, extend, write_erased, write_fresh};
 use super::{Layout, Pager};
 use crate::error::{Error, IoAction, Result};
 use crate::format::bytes::put;
@@ -321,16 +321,34 @@ impl PageStore {
         let storage = pager.storage();
         let offset = slot * pager.layout().block_bytes as u64;
         let encoded = superblock.encode(pager.checksum());
+        let creates = self.superblock.generation == 0;
         let block = storage.geometry().write_block_bytes as usize;
         let length = SUPERBLOCK_BYTES.div_ceil(block.max(1)) * block;
         let buffer = self.writer.idle_buffer();
         let bytes = buffer.get_mut(..length).ok_or(Error::Internal(43))?;
         bytes.fill(0);
         put(bytes, 0, &encoded);
-        write_fresh(pager, offset, bytes)?;
-        storage
-            .sync(File::Pages)
-            .map_err(|error| Error::io(error, IoAction::Sync, File::Pages, offset))
+        let sync = || {
+            storage
+                .sync(File::Pages)
+                .map_err(|error| Error::io(error, IoAction::Sync, File::Pages, offset))
+        };
+        if !creates {
+            write_fresh(pager, offset, bytes)?;
+            return sync();
+        }
+        // The block with the magic comes last: a creation that was cut off leaves
+        // no superblock at all, rather than a torn one, which is a damaged database.
+        let (front, rest) = bytes
+            .split_at_checked(block.min(length))
+            .ok_or(Error::Internal(43))?;
+        erase_fresh(pager, offset, length)?;
+        if !rest.is_empty() {
+            write_erased(pager, offset + block as u64, rest)?;
+            sync()?;
+        }
+        write_erased(pager, offset, front)?;
+        sync()
     }
 
     /// Whether the store takes part in what is being built.

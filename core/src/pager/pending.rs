@@ -20,7 +20,7 @@ use crate::format::page_ref::{PageKind, PageRef, encode_optional};
 use lightning_platform::File;
 
 /// Pending lists that are kept apart; past it a new one goes on with the one before.
-pub(super) const PENDING_LISTS: usize = 32;
+pub(super) const PENDING_LISTS: usize = 16;
 
 impl PageStore {
     /// Notes that the state being built no longer uses a page.

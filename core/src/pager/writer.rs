@@ -218,15 +218,27 @@ impl Writer {
 
 /// Writes whole blocks that hold nothing live, erased first where the medium asks for it.
 pub(super) fn write_fresh(pager: &Pager, offset: u64, bytes: &[u8]) -> Result<()> {
+    erase_fresh(pager, offset, bytes.len())?;
+    write_erased(pager, offset, bytes)
+}
+
+/// Erases whole blocks that hold nothing live, where the medium asks for it.
+pub(super) fn erase_fresh(pager: &Pager, offset: u64, length: usize) -> Result<()> {
     let storage = pager.storage();
-    if storage.geometry().erase_before_write {
-        let block = pager.layout().block_bytes;
-        let length = bytes.len().div_ceil(block) * block;
-        storage
-            .erase(File::Pages, offset, length as u64)
-            .map_err(|error| Error::io(error, IoAction::Write, File::Pages, offset))?;
+    if !storage.geometry().erase_before_write {
+        return Ok(());
     }
+    let block = pager.layout().block_bytes;
+    let length = length.div_ceil(block) * block;
     storage
+        .erase(File::Pages, offset, length as u64)
+        .map_err(|error| Error::io(error, IoAction::Write, File::Pages, offset))
+}
+
+/// Writes where nothing was written since it was erased.
+pub(super) fn write_erased(pager: &Pager, offset: u64, bytes: &[u8]) -> Result<()> {
+    pager
+        .storage()
         .write(File::Pages, offset, bytes)
         .map_err(|error| Error::io(error, IoAction::Write, File::Pages, offset))
 }

@@ -264,9 +264,31 @@ impl SlotTable {
                     .filter(|_| absent > 1)
             });
         match index {
-            Some(index) => self.prepare(config, index, bytes_max),
+            Some(index) => {
+                let index = self.without_doubt(config, index)?;
+                self.prepare(config, index, bytes_max)
+            }
             None => Ok(PrepareProgress::NoSlot),
         }
+    }
+
+    /// Removes a slot in doubt, and answers the one to create in its stead: the
+    /// lowest that is absent, since slots are numbered densely.
+    fn without_doubt(&mut self, config: &LogConfig, index: u32) -> Result<u32> {
+        let slot = self
+            .slots
+            .get_mut(index as usize)
+            .ok_or(Error::Internal(61))?;
+        if !slot.doubtful {
+            return Ok(index);
+        }
+        config
+            .storage
+            .remove(File::Log(index))
+            .map_err(at_slot(index, IoAction::Directory, 0))?;
+        *slot = Slot::ABSENT;
+        self.find(|state| *state == SlotState::Absent)
+            .ok_or(Error::Internal(61))
     }
 
     /// Takes a ready slot for `segment`.
@@ -287,11 +309,53 @@ impl SlotTable {
         if self.state(index) != SlotState::Absent {
             self.set(index, SlotState::Blank);
         }
+        let index = self.without_doubt(config, index)?;
         while self.state(index) != SlotState::Ready {
             self.prepare(config, index, u64::MAX)?;
         }
         self.set(index, SlotState::Used(segment));
         Ok(index)
+    }
+
+    /// Bytes of whole frames in the segments that are kept.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.segments().map(|(_, segment)| segment.valid_end).sum()
+    }
+
+    /// Slots that hold nothing.
+    pub(super) fn free_slots(&self) -> usize {
+        self.count(|state| !matches!(state, SlotState::Used(_) | SlotState::Retired))
+    }
+
+    /// Where every slot holds a segment, takes one back whose commits between
+    /// `merged` and `last` stand in others, too: what a recovery that was cut off
+    /// has left. Without it that recovery could never be done again.
+    pub(super) fn free_covered(&mut self, merged: u64, last: u64) {
+        if self.free_slots() > 0 {
+            return;
+        }
+        let covered = |without: u64| {
+            let mut number = 0;
+            let mut up_to = merged;
+            let mut others = false;
+            while let Some((_, segment)) = self.segment_after(number) {
+                number = segment.number;
+                if number != without {
+                    others = true;
+                    if segment.base_sequence <= up_to {
+                        up_to = up_to.max(segment.last_sequence);
+                    }
+                }
+            }
+            others && up_to >= last
+        };
+        let newest = self
+            .segments()
+            .filter(|(_, segment)| covered(segment.number))
+            .max_by_key(|(_, segment)| segment.number);
+        if let Some((index, _)) = newest {
+            self.set(index, SlotState::Blank);
+        }
     }
 
     /// Takes back the slots of segments below `number` that hold nothing up to
@@ -321,6 +385,36 @@ impl SlotTable {
             }
         }
         Ok(())
+    }
+
+    /// Takes back the slots of all segments below `number`, which holds everything
+    /// that counts. Their headers are erased durably, from the newest on: a newer
+    /// one that came back without an older one would look like a gap.
+    pub(super) fn wipe_all_below(&mut self, config: &LogConfig, number: u64) -> Result<()> {
+        let geometry = config.storage.geometry();
+        let unit = geometry.write_block_bytes.max(geometry.erase_block_bytes);
+        let bytes = align_up(SEGMENT_HEADER_BYTES as u64, unit);
+        loop {
+            let newest = self
+                .segments()
+                .filter(|(_, segment)| segment.number < number)
+                .max_by_key(|(_, segment)| segment.number);
+            let Some((index, segment)) = newest else {
+                return Ok(());
+            };
+            let file = File::Log(index);
+            config
+                .storage
+                .erase(file, 0, bytes)
+                .map_err(at_slot(index, IoAction::Write, 0))?;
+            config
+                .storage
+                .sync(file)
+                .map_err(at_slot(index, IoAction::Sync, 0))?;
+            if let Some(slot) = self.slots.get_mut(index as usize) {
+                slot.state = slot.recycled(&segment, config);
+            }
+        }
     }
 
     /// The kept segment with the lowest number above `number`.
@@ -408,16 +502,6 @@ impl SlotTable {
             storage
                 .create(file)
                 .map_err(at_slot(index, IoAction::Directory, 0))?;
-            *slot = Slot {
-                state: SlotState::Blank,
-                ..Slot::ABSENT
-            };
-        } else if slot.doubtful {
-            let failed = at_slot(index, IoAction::Directory, 0);
-            storage
-                .remove(file)
-                .and_then(|()| storage.create(file))
-                .map_err(failed)?;
             *slot = Slot {
                 state: SlotState::Blank,
                 ..Slot::ABSENT

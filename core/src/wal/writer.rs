@@ -21,9 +21,9 @@
 //! answers [`Error::Poisoned`], and only opening the database again tells what
 //! is durable.
 
-use super::payload::{Bytes, CheckSink, Copied, Payload, Records, Sink, SliceSink};
-use super::reader::Replay;
-use super::scan::Scan;
+mod recovery;
+
+use super::payload::{Bytes, CheckSink, Payload, Records, Sink, SliceSink};
 use super::slots::{PrepareProgress, Segment, SlotTable};
 use super::{LogConfig, at_slot, frame_start};
 use crate::error::{Error, IoAction, Limit, OptionProblem, Result};
@@ -102,53 +102,6 @@ impl LogWriter {
     /// [`Error::LogFull`] where no slot is left; what the storage answers.
     pub fn create(config: LogConfig, slots: SlotTable, buffer: Array<u8>) -> Result<Self> {
         Self::start(config, slots, buffer, 1, 0, CUT_NONE)
-    }
-
-    /// The log of a database that was scanned: a new segment that cuts off what
-    /// doesn't count, into which the last checkpoint and all commits above the
-    /// durable sequence are written again. When this returns, everything that
-    /// counts is durable. `window` is scratch, as for the scan.
-    ///
-    /// # Errors
-    /// [`Error::LogFull`] where no slot is left; what the storage answers.
-    /// Opening may be tried again.
-    pub fn start_after_recovery(
-        config: LogConfig,
-        slots: SlotTable,
-        buffer: Array<u8>,
-        scan: &Scan,
-        window: &mut [u8],
-    ) -> Result<Self> {
-        let number = scan.highest_segment.saturating_add(1);
-        let (base, cut) = (scan.durable_sequence, scan.last_sequence);
-        let mut writer = Self::start(config.clone(), slots, buffer, number, base, cut)?;
-        writer.begin_flush(base)?;
-        if let Some(checkpoint) = scan.checkpoint {
-            writer.append_checkpoint(scan.wall_time_ms, checkpoint)?;
-        }
-        let mut replay = Replay::new(&config, scan, window, base);
-        while let Some(commit) = replay.next_commit(&writer.slots)? {
-            let header = FrameHeader {
-                kind: commit.kind,
-                sequence: commit.sequence,
-                wall_time_ms: commit.wall_time_ms,
-                origin: commit.origin,
-                key_id: commit.key_id,
-                records: commit.records,
-                ..writer.blank_header()
-            };
-            let bytes = commit.payload_bytes;
-            let frame_bytes = bytes.saturating_add(FRAME_HEADER_BYTES as u64);
-            while !writer.can_append(frame_bytes) {
-                if writer.prepare_step(u64::MAX)? == PrepareProgress::NoSlot {
-                    return Err(Error::LogFull);
-                }
-            }
-            writer.append(header, bytes, &mut Copied(&mut replay))?;
-        }
-        writer.finish_flush(true)?;
-        writer.slots.wipe_superseded(&config, number, base)?;
-        Ok(writer)
     }
 
     fn start(

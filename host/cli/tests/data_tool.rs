@@ -474,6 +474,30 @@ fn damage_is_found_and_named() {
 }
 
 #[test]
+fn a_directory_in_use_is_not_reached() {
+    let data = Directory::new("in-use");
+    lightning_db(&["put", "k", "v"]).data(&data).run().exits(0);
+    // It waits for its input, and owns the directory as soon as it acknowledges.
+    let holder = lightning_db(&["load", "--ack", "--batch", "1"])
+        .data(&data)
+        .hold_after("{\"key\":\"a\",\"value\":\"\"}\n");
+    for command in [&["get", "k"][..], &["put", "k", "w"], &["dump"]] {
+        lightning_db(command)
+            .data(&data)
+            .run()
+            .exits(3)
+            .prints("")
+            .tells("in use: process ");
+    }
+    holder.finish().exits(0);
+    lightning_db(&["get", "k"])
+        .data(&data)
+        .run()
+        .exits(0)
+        .prints("v\n");
+}
+
+#[test]
 fn acknowledged_records_survive_kills() {
     let data = Directory::new("kills");
     let records = 20_000;
@@ -516,5 +540,6 @@ fn acknowledged_records_survive_kills() {
         .run()
         .exits(0)
         .prints(&text);
+    lightning_db(&["verify"]).data(&data).run().exits(0);
     std::fs::remove_file(&file).unwrap();
 }

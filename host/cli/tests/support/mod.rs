@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -121,6 +121,33 @@ impl Line {
         }
         process.wait().unwrap();
         last
+    }
+}
+
+/// A process that waits for more input.
+pub struct Held {
+    process: Child,
+    stdin: ChildStdin,
+}
+
+impl Line {
+    /// Starts the process, gives it `input`, and waits for a line of output.
+    pub fn hold_after(self, input: &str) -> Held {
+        let mut process = self.command().spawn().unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        let mut line = String::new();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        Held { process, stdin }
+    }
+}
+
+impl Held {
+    /// Ends the input and waits for the process.
+    pub fn finish(self) -> Run {
+        drop(self.stdin);
+        Run::of(self.process.wait_with_output().unwrap())
     }
 }
 

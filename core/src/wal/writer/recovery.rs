@@ -1,0 +1,77 @@
+//! Beginning the log of a database that was scanned (protocol in `wal`, point 4).
+
+use super::LogWriter;
+use crate::error::{Error, Result};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::mem::Array;
+use crate::wal::LogConfig;
+use crate::wal::payload::Copied;
+use crate::wal::reader::Replay;
+use crate::wal::scan::Scan;
+use crate::wal::slots::{PrepareProgress, SlotTable};
+
+impl LogWriter {
+    /// The log of a database that was scanned: a new segment that cuts off what
+    /// doesn't count, into which the last checkpoint and all commits above the
+    /// durable sequence are written again. When this returns, everything that
+    /// counts is durable. `window` is scratch, as for the scan.
+    ///
+    /// Where the log is short, or slots are scarce, everything above the merged
+    /// sequence is written again: then no earlier segment is needed, and a database
+    /// that is opened again and again before a merge ends doesn't run out of slots.
+    ///
+    /// # Errors
+    /// [`Error::LogFull`] where no slot is left; what the storage answers.
+    /// Opening may be tried again.
+    pub fn start_after_recovery(
+        config: LogConfig,
+        slots: SlotTable,
+        buffer: Array<u8>,
+        scan: &Scan,
+        window: &mut [u8],
+    ) -> Result<Self> {
+        let number = scan.highest_segment.saturating_add(1);
+        let mut slots = slots;
+        slots.free_covered(scan.merged_sequence, scan.last_sequence);
+        let is_short = slots.log_bytes() <= u64::from(config.segment_bytes) / 2;
+        let packs = slots.free_slots() <= 1 || (is_short && slots.used_slots() > 1);
+        let base = if packs {
+            scan.merged_sequence
+        } else {
+            scan.durable_sequence
+        };
+        let cut = scan.last_sequence;
+        let mut writer = Self::start(config.clone(), slots, buffer, number, base, cut)?;
+        writer.begin_flush(base)?;
+        if let Some(checkpoint) = scan.checkpoint {
+            writer.append_checkpoint(scan.wall_time_ms, checkpoint)?;
+        }
+        let mut replay = Replay::new(&config, scan, window, base);
+        while let Some(commit) = replay.next_commit(&writer.slots)? {
+            let header = FrameHeader {
+                kind: commit.kind,
+                sequence: commit.sequence,
+                wall_time_ms: commit.wall_time_ms,
+                origin: commit.origin,
+                key_id: commit.key_id,
+                records: commit.records,
+                ..writer.blank_header()
+            };
+            let bytes = commit.payload_bytes;
+            let frame_bytes = bytes.saturating_add(FRAME_HEADER_BYTES as u64);
+            while !writer.can_append(frame_bytes) {
+                if writer.prepare_step(u64::MAX)? == PrepareProgress::NoSlot {
+                    return Err(Error::LogFull);
+                }
+            }
+            writer.append(header, bytes, &mut Copied(&mut replay))?;
+        }
+        writer.finish_flush(true)?;
+        if packs {
+            writer.slots.wipe_all_below(&config, number)?;
+        } else {
+            writer.slots.wipe_superseded(&config, number, base)?;
+        }
+        Ok(writer)
+    }
+}
