@@ -440,7 +440,7 @@ impl fmt::Display for Error {
             Self::Conflict { table, key } => {
                 write!(out, "another transaction changed key {key} of table {table} first; retry the transaction")
             }
-            Self::FrontFull => out.write_str("all memtables are full until a merge ends; retry"),
+            Self::FrontFull => out.write_str("all memtables are full until a merge ends and the snapshots that read them do; retry"),
             Self::LogFull => out.write_str("no log segment is prepared; retry after maintenance"),
             Self::WouldRead => out.write_str("the page is not in memory"),
             Self::TransactionTooOld => out.write_str("the transaction is too old to be validated; retry it"),

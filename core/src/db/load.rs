@@ -115,6 +115,7 @@ impl Load<'_> {
         let mut sink = Sink {
             pager: &engine.pager,
             store,
+            keeps_leaves: false,
         };
         editor.apply(&engine.pager, &mut sink, key, change)?;
         self.rows += 1;
@@ -141,6 +142,7 @@ impl Load<'_> {
         let mut sink = Sink {
             pager: &engine.pager,
             store,
+            keeps_leaves: false,
         };
         let record = editor.finish(&engine.pager, &mut sink)?;
         if let Some(slot) = changed.first_mut() {

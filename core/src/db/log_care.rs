@@ -22,7 +22,7 @@ impl Engine {
             });
             self.note_log(&mut log);
         }
-        let wanted = self.options.log_slots_ready as usize;
+        let wanted = self.slots_wanted(&log);
         let mut worked = false;
         let mut scarce = false;
         if log.writer.slots().ready_slots() < wanted {
@@ -50,6 +50,17 @@ impl Engine {
             worked |= self.freeze_for_log()?;
         }
         Ok(worked)
+    }
+
+    /// Segments to keep ready: none before the current one is half full, so that a
+    /// small database stays small.
+    pub(super) fn slots_wanted(&self, log: &LogState) -> usize {
+        let enough = (log.config.frame_bytes_max() / 2).max(2 * self.log_slack());
+        if log.writer.room() > enough {
+            0
+        } else {
+            self.options.log_slots_ready as usize
+        }
     }
 
     /// Freezes the active memtable so that a merge frees the log, unless one waits.

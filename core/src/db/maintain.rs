@@ -97,11 +97,15 @@ pub(super) const CHANGED_ROOTS: usize = 64;
 pub(super) struct Sink<'a> {
     pub pager: &'a Pager,
     pub store: &'a mut PageStore,
+    /// Whether new leaves are put into memory: those of a merge are read again
+    /// soon, those of a load would push out everything else.
+    pub keeps_leaves: bool,
 }
 
 impl PageSink for Sink<'_> {
     fn append(&mut self, kind: PageKind, level: u8, plain: &mut [u8]) -> Result<PageRef> {
-        self.store.append(self.pager, kind, level, plain)
+        let keep = self.keeps_leaves || level > 0;
+        self.store.append(self.pager, kind, level, plain, keep)
     }
 
     fn release(&mut self, page: &PageRef) -> Result<()> {
@@ -279,6 +283,7 @@ impl Engine {
             let mut sink = Sink {
                 pager: &self.pager,
                 store,
+                keeps_leaves: true,
             };
             editor.apply(&self.pager, &mut sink, entry.key(), change)?;
             merge.cursor.next_key(memtable);
@@ -333,6 +338,7 @@ impl Engine {
         let mut sink = Sink {
             pager: &self.pager,
             store,
+            keeps_leaves: true,
         };
         let record = editor.finish(&self.pager, &mut sink)?;
         if let Some(slot) = changed.get_mut(*changed_count) {
@@ -369,6 +375,7 @@ impl Engine {
             let mut sink = Sink {
                 pager: &self.pager,
                 store,
+                keeps_leaves: true,
             };
             for root in changed.iter().take(*changed_count) {
                 let key = root.table.to_be_bytes();

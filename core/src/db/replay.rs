@@ -19,7 +19,7 @@ impl Engine {
     pub(super) fn fill_ready_slots(&self) -> Result<()> {
         let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
         let mut log = log.try_enter().ok_or(Error::Internal(251))?;
-        while log.writer.slots().ready_slots() < self.options.log_slots_ready as usize {
+        while log.writer.slots().ready_slots() < self.slots_wanted(&log) {
             match log.writer.prepare_step(u64::MAX) {
                 Ok(PrepareProgress::NoSlot) => break,
                 Ok(_) => {}

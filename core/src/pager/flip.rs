@@ -265,6 +265,7 @@ impl PageStore {
     }
 
     /// Writes a finished page of a tree; kind, level and table stand in its header.
+    /// With `keep` it is put into memory, too.
     ///
     /// # Errors
     /// I/O, or a file at its limit: the caller then abandons what is being built.
@@ -274,6 +275,7 @@ impl PageStore {
         kind: PageKind,
         level: u8,
         plain: &mut [u8],
+        keep: bool,
     ) -> Result<PageRef> {
         self.check_standing()?;
         let page = NewPage {
@@ -284,7 +286,9 @@ impl PageStore {
         };
         let written = self.writer.append(pager, &mut self.space, page, plain);
         let written = self.note(written)?;
-        pager.install(&written, plain);
+        if keep {
+            pager.install(&written, plain);
+        }
         Ok(written)
     }
 

@@ -177,7 +177,7 @@ pub(crate) struct StoreSink<'a> {
 
 impl PageSink for StoreSink<'_> {
     fn append(&mut self, kind: PageKind, level: u8, plain: &mut [u8]) -> Result<PageRef> {
-        self.store.append(self.pager, kind, level, plain)
+        self.store.append(self.pager, kind, level, plain, true)
     }
 
     fn release(&mut self, page: &PageRef) -> Result<()> {

@@ -1,5 +1,9 @@
 //! The table of checks. A check is added by a module of its own and a line here.
 
+mod engine_full_disk;
+mod engine_io_error;
+mod engine_memory;
+mod engine_power_cut;
 mod simulator_power_cut;
 
 /// How much a check does, and from which seed.
@@ -18,6 +22,8 @@ pub struct Outcome {
     pub bad: u64,
     /// The first bad case, with all that is needed to repeat it.
     pub first_bad: Option<String>,
+    /// What else is worth a line.
+    pub note: Option<String>,
 }
 
 /// One entry of the table.
@@ -31,4 +37,10 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they run.
-pub const CHECKS: &[Check] = &[simulator_power_cut::CHECK];
+pub const CHECKS: &[Check] = &[
+    simulator_power_cut::CHECK,
+    engine_power_cut::CHECK,
+    engine_io_error::CHECK,
+    engine_full_disk::CHECK,
+    engine_memory::CHECK,
+];

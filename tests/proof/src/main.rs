@@ -5,7 +5,10 @@
 //! empty run proves nothing. The seed is printed first, so that any run can be
 //! repeated.
 
+mod cases;
 mod checks;
+mod engine;
+mod script;
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +33,9 @@ struct Arguments {
     /// Run only the check of this name
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Print every bad case, not only the first
+    #[arg(long)]
+    every: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +66,10 @@ fn main() -> ExitCode {
     };
     let setting = if settings.is_long { "long" } else { "short" };
     println!("seed {}, {setting} setting", settings.seed);
+    cases::quiet_panics();
+    if arguments.every {
+        cases::print_every();
+    }
     let mut all_good = true;
     for check in chosen {
         all_good &= report(check, &settings);
@@ -78,11 +88,15 @@ fn report(check: &Check, settings: &Settings) -> bool {
         cases,
         bad,
         first_bad,
+        note,
     } = (check.run)(settings);
     let seconds = start.elapsed().as_secs_f64();
     println!("{} cases {cases} bad {bad} ({seconds:.1} s)", check.name);
     if let Some(first_bad) = first_bad {
         println!("  first bad case: {first_bad}");
+    }
+    if let Some(note) = note {
+        println!("  {note}");
     }
     if cases == 0 {
         println!("  ran no case");

@@ -200,7 +200,7 @@ impl<'a> Pen<'a> {
     /// Empties the arena for its next life.
     ///
     /// # Safety
-    /// No [`Node`], [`Rung`], [`Walk`] or slice made from this arena is used at the
+    /// No [`Node`], [`Rung`], `Walk` or slice made from this arena is used at the
     /// same time or later, and all earlier uses happened before this call.
     pub(in crate::memtable) unsafe fn reset(&mut self) {
         self.arena.clear();

@@ -1,6 +1,7 @@
 //! The command line of `lightning-db`.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -102,6 +103,23 @@ pub enum Command {
     /// "large_values":…,"leaked_units":…}, or {"path":…,"sound":false,"code":…,"error":…}
     #[command(verbatim_doc_comment)]
     Verify,
+    /// Print a script that completes this program's command lines
+    #[command(after_help = "\
+Example:
+  lightning-db completions bash > /etc/bash_completion.d/lightning-db")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write man pages, one for the program and one for each command
+    #[command(after_help = "\
+Example:
+  lightning-db man /usr/local/share/man/man1")]
+    Man {
+        /// The directory that they go into
+        directory: PathBuf,
+    },
     /// Print the version
     Version,
 }

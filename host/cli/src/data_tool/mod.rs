@@ -80,6 +80,16 @@ fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Dump(options) => dump::dump(&context, options),
         Command::Info => inspect::info(&context),
         Command::Verify => inspect::verify(&context),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), PROGRAM, &mut script);
+            write_out(|out| out.write_all(&script))
+        }
+        Command::Man { directory } => {
+            clap_mangen::generate_to(Arguments::command(), directory)
+                .map_err(|error| Failure::file(directory, &error))?;
+            Ok(Exit::Fine)
+        }
         Command::Version => {
             let version = Arguments::command().render_version();
             write_out(|out| out.write_all(version.as_bytes()))

@@ -36,6 +36,7 @@ fn run(settings: &Settings) -> Outcome {
         cases,
         bad,
         first_bad,
+        note: None,
     }
 }
 

@@ -1,8 +1,6 @@
 //! `lightning-db` as a process: what it prints, and how it exits.
 
-mod support;
-
-use support::{Directory, Run, lightning_db, lmdb_tools};
+use super::support::{Directory, Run, lightning_db, lmdb_tools};
 
 #[test]
 fn a_value_is_stored_read_and_removed() {
@@ -150,6 +148,29 @@ fn help_and_version_exit_0() {
         !help.stdout.contains('\u{1b}'),
         "colours without a terminal"
     );
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let ran = lightning_db(&["completions", shell]).run();
+        ran.exits(0);
+        assert!(ran.stdout.contains("all-tables"), "{shell}");
+    }
+    let pages = Directory::new("man");
+    std::fs::create_dir(pages.path()).unwrap();
+    lightning_db(&["man", pages.path().to_str().unwrap()])
+        .run()
+        .exits(0);
+    for page in ["lightning-db.1", "lightning-db-load.1"] {
+        let text = std::fs::read_to_string(pages.path().join(page)).unwrap();
+        assert!(text.contains(".SH"), "{page}");
+    }
+    let absent = pages.path().join("absent");
+    lightning_db(&["man", absent.to_str().unwrap()])
+        .run()
+        .exits(2)
+        .tells("absent: ");
 }
 
 #[test]

@@ -1,0 +1,334 @@
+//! A power cut after and during every storage operation of a run.
+//!
+//! The run goes over a storage that keeps a copy of itself at each operation,
+//! so that one run yields every cut of it. What the medium may hold at a cut is
+//! opened: it must be the state after some commit, not before the last one
+//! acknowledged; it can be written to; and where recovery is cut off as well,
+//! recovery after that finds the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lightning_platform::{File, Geometry, IoError, ReadRequest, Storage, WriteRequest};
+use lightning_sim::{CrashMode, Random, SimStorage, mix};
+
+use super::{Check, Outcome, Settings};
+use crate::cases::{Jobs, Tally, Verdict, judge, with_workers};
+use crate::engine::{Change, Model, Setup, commit, create, digest, drain, open, setups};
+use crate::script::{Failure, Player, Window, script};
+
+/// The entry in the table.
+pub const CHECK: Check = Check {
+    name: "engine-power-cut",
+    about: "after a cut anywhere the state is a prefix of commits with all acknowledged",
+    run,
+};
+
+const COMMITS: usize = 110;
+
+fn run(settings: &Settings) -> Outcome {
+    let (scripts, stride) = if settings.is_long { (12, 1) } else { (2, 2) };
+    with_workers(|jobs| {
+        let mut number = 0;
+        for index in 0..scripts {
+            for setup in setups() {
+                let seed = mix(settings.seed ^ mix(index));
+                number += 1;
+                play(&jobs, setup, seed, stride, number << 32);
+            }
+        }
+    })
+}
+
+/// What the storage's observer has to know of the run.
+#[derive(Default)]
+struct Seen {
+    window: Window,
+    operations: u64,
+}
+
+/// A storage that hands a copy of itself over at every operation.
+struct Watched {
+    inner: SimStorage,
+    seen: Arc<Mutex<Seen>>,
+    jobs: Jobs,
+    setup: Setup,
+    seed: u64,
+    stride: u64,
+    first_case: u64,
+}
+
+impl Watched {
+    fn change(&self, apply: impl Fn(&SimStorage) -> Result<(), IoError>) -> Result<(), IoError> {
+        let start = self.inner.operation_count();
+        let after = self.inner.fork();
+        let outcome = apply(&after);
+        let count = after.operation_count() - start;
+        for operation in 1..=count {
+            let during = self.inner.fork();
+            during.cut_during(start + operation);
+            let _ = apply(&during);
+            self.cut(during);
+            if operation < count {
+                let between = self.inner.fork();
+                between.cut_after(start + operation);
+                let _ = apply(&between);
+                self.cut(between);
+            }
+        }
+        let real = apply(&self.inner);
+        debug_assert_eq!(real, outcome);
+        self.cut(after);
+        real
+    }
+
+    fn cut(&self, storage: SimStorage) {
+        let (number, window) = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.operations += 1;
+            (seen.operations, seen.window.clone())
+        };
+        if !(number + self.seed).is_multiple_of(self.stride) {
+            return;
+        }
+        let (setup, seed) = (self.setup, mix(self.seed ^ number));
+        let first_case = self.first_case + number * 64;
+        let job = Box::new(move |tally: &Tally| {
+            let cut = Cut {
+                setup,
+                storage,
+                window,
+                seed,
+                number,
+            };
+            cut.check(tally, first_case);
+        });
+        // Without receivers the run is over already.
+        let _ = self.jobs.send(job);
+    }
+}
+
+impl Storage for Watched {
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn log_slots(&self) -> Result<u32, IoError> {
+        self.inner.log_slots()
+    }
+
+    fn length(&self, file: File) -> Result<Option<u64>, IoError> {
+        self.inner.length(file)
+    }
+
+    fn create(&self, file: File) -> Result<(), IoError> {
+        self.change(|storage| storage.create(file))
+    }
+
+    fn remove(&self, file: File) -> Result<(), IoError> {
+        self.change(|storage| storage.remove(file))
+    }
+
+    fn set_length(&self, file: File, bytes: u64) -> Result<(), IoError> {
+        self.change(|storage| storage.set_length(file, bytes))
+    }
+
+    fn read(&self, file: File, offset: u64, buffer: &mut [u8]) -> Result<(), IoError> {
+        self.inner.read(file, offset, buffer)
+    }
+
+    fn write(&self, file: File, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+        self.change(|storage| storage.write(file, offset, bytes))
+    }
+
+    fn read_batch(&self, file: File, requests: &mut [ReadRequest<'_>]) -> Result<(), IoError> {
+        self.inner.read_batch(file, requests)
+    }
+
+    fn write_batch(&self, file: File, requests: &[WriteRequest<'_>]) -> Result<(), IoError> {
+        self.change(|storage| storage.write_batch(file, requests))
+    }
+
+    fn sync(&self, file: File) -> Result<(), IoError> {
+        self.change(|storage| storage.sync(file))
+    }
+
+    fn sync_directory(&self) -> Result<(), IoError> {
+        self.change(Storage::sync_directory)
+    }
+
+    fn erase(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError> {
+        self.change(|storage| storage.erase(file, offset, bytes))
+    }
+
+    fn punch_hole(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError> {
+        self.change(|storage| storage.punch_hole(file, offset, bytes))
+    }
+}
+
+fn play(jobs: &Jobs, setup: Setup, seed: u64, stride: u64, first_case: u64) {
+    let inner = SimStorage::new(setup.sim);
+    let seen = Arc::new(Mutex::new(Seen {
+        window: Window {
+            is_created: false,
+            digests: vec![0],
+        },
+        operations: 0,
+    }));
+    let watched = Watched {
+        inner: inner.clone(),
+        seen: Arc::clone(&seen),
+        jobs: jobs.clone(),
+        setup,
+        seed,
+        stride,
+        first_case,
+    };
+    let verdict = judge(move || {
+        let mut player = Player::new(Arc::new(watched), &setup.options);
+        player.start().map_err(wrong)?;
+        let note = |player: &Player| {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).window = player.window();
+        };
+        note(&player);
+        for action in script(seed, COMMITS, setup.value_bytes_longest) {
+            player.step(&action).map_err(wrong)?;
+            note(&player);
+        }
+        match inner.violations().first() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(()),
+        }
+    });
+    let job = Box::new(move |tally: &Tally| {
+        let verdict = verdict.map_err(|reason| format!("{} seed {seed}: {reason}", setup.name));
+        tally.add(first_case, verdict);
+    });
+    let _ = jobs.send(job);
+}
+
+fn wrong(failure: Failure) -> String {
+    match failure {
+        Failure::Engine(error) => format!("without any fault: {error}"),
+        Failure::Wrong(reason) => reason,
+    }
+}
+
+/// A storage at the moment of a cut.
+struct Cut {
+    setup: Setup,
+    storage: SimStorage,
+    window: Window,
+    seed: u64,
+    number: u64,
+}
+
+impl Cut {
+    fn check(&self, tally: &Tally, first_case: u64) {
+        let modes: &[CrashMode] = if self.storage.unsynced_count() == 0 {
+            &[CrashMode::Synced]
+        } else {
+            &CrashMode::EVERY
+        };
+        for (index, mode) in modes.iter().enumerate() {
+            let seed = mix(self.seed ^ index as u64);
+            let case = |second: &str, reason: String| {
+                let Self { setup, number, .. } = self;
+                format!("{}, cut {number} {mode:?}{second}: {reason}", setup.name)
+            };
+            let mut found = 0;
+            let verdict = judge(|| {
+                found = self.first(*mode, seed)?;
+                Ok(())
+            });
+            let is_good = verdict.is_ok();
+            let first_case = first_case + 8 * index as u64;
+            tally.add(first_case, verdict.map_err(|reason| case("", reason)));
+            if is_good && seed.is_multiple_of(3) {
+                let verdict = judge(|| self.second(*mode, seed, found));
+                let words = |reason| case(", recovery cut", reason);
+                tally.add(first_case + 1, verdict.map_err(words));
+            }
+        }
+    }
+
+    /// Opens, or creates again where creation was cut off.
+    fn bring_up(&self, image: &SimStorage) -> Result<lightning_core::db::Engine, String> {
+        match open(image, &self.setup.options) {
+            Ok(engine) => Ok(engine),
+            Err(error) if self.window.is_created => Err(format!("refused: {error}")),
+            Err(_) => create(image, &self.setup.options)
+                .map_err(|error| format!("creation is not done again: {error}")),
+        }
+    }
+
+    fn first(&self, mode: CrashMode, seed: u64) -> Result<u64, String> {
+        let image = self.storage.crash_image(mode, seed);
+        let engine = self.bring_up(&image)?;
+        let words = |error: lightning_core::error::Error| error.to_string();
+        let found = digest(&engine).map_err(words)?;
+        if !self.window.holds(found) {
+            return Err("not the state after a commit from the acknowledged one on".into());
+        }
+        let change = Change {
+            table: 16,
+            key: b"zzz after the cut".to_vec(),
+            value: Some(seed.to_le_bytes().to_vec()),
+        };
+        let mut added = Model::default();
+        added.apply(std::slice::from_ref(&change));
+        let expected = found.wrapping_add(added.digest);
+        let mut attempts = 0;
+        while let Err(error) = commit(&engine, std::slice::from_ref(&change)) {
+            crate::engine::make_room(&engine, error).map_err(words)?;
+            attempts += 1;
+            if attempts > 100 {
+                return Err(format!("not writable after recovery: {error}"));
+            }
+        }
+        engine.flush_step(true).map_err(words)?;
+        if seed.is_multiple_of(4) {
+            drain(&engine).map_err(words)?;
+        }
+        drop(engine);
+        if seed.is_multiple_of(2) {
+            let image = image.crash_image(CrashMode::Random, seed);
+            let engine = open(&image, &self.setup.options).map_err(words)?;
+            if digest(&engine).map_err(words)? != expected {
+                return Err("what was written after recovery is not there".into());
+            }
+        }
+        violations(&image)?;
+        Ok(found)
+    }
+
+    /// Recovery of the same image is cut off; the one after it finds the same.
+    fn second(&self, mode: CrashMode, seed: u64, found: u64) -> Verdict {
+        let image = self.storage.crash_image(mode, seed);
+        let mut random = Random::new(seed);
+        let operation = 1 + random.below(24);
+        if random.chance(1, 2) {
+            image.cut_after(operation);
+        } else {
+            image.cut_during(operation);
+        }
+        drop(self.bring_up(&image));
+        violations(&image)?;
+        let modes = CrashMode::EVERY;
+        let mode = modes[random.below(modes.len() as u64) as usize];
+        let image = image.crash_image(mode, random.next_u64());
+        let engine = self.bring_up(&image)?;
+        let again = digest(&engine).map_err(|error| error.to_string())?;
+        if again == found {
+            Ok(())
+        } else {
+            Err("the second recovery found another state".into())
+        }
+    }
+}
+
+fn violations(storage: &SimStorage) -> Verdict {
+    match storage.violations().first() {
+        Some(violation) => Err(format!("storage contract: {violation}")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,270 @@
+//! A run of the engine as a list of actions, and its player, who knows at each
+//! moment which states a power cut may leave: those from the last acknowledged
+//! commit on, up to the last one made.
+
+use std::sync::Arc;
+
+use lightning_core::db::{Budgeted, Engine, Options};
+use lightning_core::error::Error;
+use lightning_platform::Storage;
+use lightning_sim::Random;
+
+use crate::engine::{
+    ATTEMPTS_MAX, Change, Model, TABLES, commit, create_on, digest, make_room, open_on,
+};
+
+/// One step of a run.
+pub enum Action {
+    /// Commits; a single change without a transaction.
+    Commit(Vec<Change>),
+    /// Flushes and syncs: everything before is acknowledged.
+    Flush,
+    /// Flushes without a sync.
+    Write,
+    /// Maintains, up to so many entries.
+    Poll(u32),
+    /// Freezes the active memtable.
+    Freeze,
+    /// Writes a mark.
+    Mark,
+    /// Reads everything and compares.
+    Check,
+    /// Lets the engine go and opens again.
+    Reopen,
+}
+
+/// A run of `commits` commits; determined by `seed`.
+pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action> {
+    let mut random = Random::new(seed);
+    let mut actions = Vec::new();
+    for _ in 0..commits {
+        actions.push(Action::Commit(changes(&mut random, value_bytes_longest)));
+        match random.below(20) {
+            0..=11 => actions.push(Action::Flush),
+            12..=13 => actions.push(Action::Write),
+            _ => {}
+        }
+        match random.below(80) {
+            0..=39 => actions.push(Action::Poll(24)),
+            40 => actions.push(Action::Reopen),
+            41..=43 => actions.push(Action::Mark),
+            44..=45 => actions.push(Action::Freeze),
+            46..=47 => actions.push(Action::Check),
+            _ => {}
+        }
+    }
+    actions.push(Action::Freeze);
+    actions.push(Action::Flush);
+    actions.extend((0..40).map(|_| Action::Poll(64)));
+    actions.push(Action::Mark);
+    actions
+}
+
+fn changes(random: &mut Random, value_bytes_longest: u64) -> Vec<Change> {
+    let count = [1, 1, 1, 4][random.below(4) as usize];
+    let mut changes: Vec<Change> = Vec::new();
+    for _ in 0..count {
+        let key = format!("key{:03}", random.below(120)).into_bytes();
+        let table = TABLES[random.below(2) as usize];
+        if changes
+            .iter()
+            .any(|change| change.table == table && change.key == key)
+        {
+            continue;
+        }
+        let most = if count == 1 && random.below(12) == 0 {
+            value_bytes_longest
+        } else {
+            120
+        };
+        let value = (random.below(5) > 0).then(|| {
+            let length = random.below(most) as usize;
+            let mut bytes = vec![random.below(256) as u8; length];
+            random.fill(&mut bytes[..length.min(8)]);
+            bytes
+        });
+        changes.push(Change { table, key, value });
+    }
+    changes
+}
+
+/// Why a step didn't succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The engine answered an error.
+    Engine(Error),
+    /// The engine did what it must not.
+    Wrong(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// The states that may be found: by digest, the oldest allowed one first.
+#[derive(Clone, Default)]
+pub struct Window {
+    /// Whether a database must be there.
+    pub is_created: bool,
+    pub digests: Vec<u64>,
+}
+
+impl Window {
+    pub fn holds(&self, digest: u64) -> bool {
+        self.digests.contains(&digest)
+    }
+}
+
+/// Plays a script on a storage.
+pub struct Player {
+    storage: Arc<dyn Storage>,
+    options: Options,
+    pub engine: Option<Engine>,
+    history: Vec<Vec<Change>>,
+    /// The digest after each number of commits.
+    digests: Vec<u64>,
+    model: Model,
+    /// So many commits are acknowledged.
+    acknowledged: usize,
+    is_created: bool,
+}
+
+impl Player {
+    pub fn new(storage: Arc<dyn Storage>, options: &Options) -> Self {
+        Self {
+            storage,
+            options: *options,
+            engine: None,
+            history: Vec::new(),
+            digests: vec![0],
+            model: Model::default(),
+            acknowledged: 0,
+            is_created: false,
+        }
+    }
+
+    pub fn window(&self) -> Window {
+        Window {
+            is_created: self.is_created,
+            digests: self.digests[self.acknowledged..].to_vec(),
+        }
+    }
+
+    /// Goes on with the storage as the next process finds it.
+    pub fn restart_on(&mut self, storage: Arc<dyn Storage>) {
+        self.engine = None;
+        self.storage = storage;
+    }
+
+    /// Creates the database, or opens it where it was created.
+    pub fn start(&mut self) -> Result<(), Failure> {
+        if !self.is_created {
+            let created = create_on(Arc::clone(&self.storage), &self.options);
+            self.engine = Some(match created {
+                // A creation that failed at its end.
+                Err(Error::DatabaseExists) => open_on(Arc::clone(&self.storage), &self.options)?,
+                other => other?,
+            });
+            self.is_created = true;
+            return Ok(());
+        }
+        let engine = open_on(Arc::clone(&self.storage), &self.options)?;
+        let found = digest(&engine)?;
+        let Some(count) = self.digests.iter().rposition(|state| *state == found) else {
+            return Err(Failure::Wrong(
+                "opening found a state that never was".into(),
+            ));
+        };
+        if count < self.acknowledged {
+            return Err(Failure::Wrong(format!(
+                "opening found commit {count}, and {} are acknowledged",
+                self.acknowledged
+            )));
+        }
+        self.engine = Some(engine);
+        self.history.truncate(count);
+        self.digests.truncate(count + 1);
+        self.model = Model::default();
+        for changes in &self.history {
+            self.model.apply(changes);
+        }
+        self.acknowledged = count;
+        Ok(())
+    }
+
+    /// Does one action, opening first where no engine is open.
+    pub fn step(&mut self, action: &Action) -> Result<(), Failure> {
+        if self.engine.is_none() {
+            self.start()?;
+        }
+        let Some(engine) = &self.engine else {
+            return Ok(());
+        };
+        match action {
+            Action::Commit(changes) => {
+                let mut attempts = 0;
+                while let Err(error) = commit(engine, changes) {
+                    make_room(engine, error)?;
+                    attempts += 1;
+                    if attempts > ATTEMPTS_MAX {
+                        return Err(Failure::Wrong(format!("a commit never found room: {error}")));
+                    }
+                }
+                self.model.apply(changes);
+                self.history.push(changes.clone());
+                self.digests.push(self.model.digest);
+            }
+            Action::Flush => {
+                flush(engine)?;
+                self.acknowledged = self.history.len();
+            }
+            Action::Write => match engine.flush_step(false) {
+                Ok(_) | Err(Error::LogFull) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Action::Poll(entries) => {
+                engine.poll_maintenance(Budgeted {
+                    entries: *entries,
+                    log_bytes: 8_192,
+                })?;
+            }
+            Action::Freeze => match engine.freeze_front() {
+                Ok(_) | Err(Error::FrontFull | Error::StorageFull) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Action::Mark => match engine.mark() {
+                Ok(()) => self.acknowledged = self.history.len(),
+                Err(Error::LogFull) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Action::Check => {
+                // A reader sees what is durable: at least what is acknowledged.
+                let found = digest(engine)?;
+                if !self.digests[self.acknowledged..].contains(&found) {
+                    return Err(Failure::Wrong("a reader saw a state that never was".into()));
+                }
+            }
+            Action::Reopen => {
+                self.engine = None;
+                self.start()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes everything durable, preparing log segments where they are needed.
+fn flush(engine: &Engine) -> Result<(), Failure> {
+    for _ in 0..ATTEMPTS_MAX {
+        match engine.flush_step(true) {
+            Ok(_) => return Ok(()),
+            Err(Error::LogFull) => {
+                engine.poll_maintenance(Budgeted::default())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure::Wrong("a flush never found room".into()))
+}
