@@ -209,7 +209,9 @@ impl Player {
                     make_room(engine, error)?;
                     attempts += 1;
                     if attempts > ATTEMPTS_MAX {
-                        return Err(Failure::Wrong(format!("a commit never found room: {error}")));
+                        return Err(Failure::Wrong(format!(
+                            "a commit never found room: {error}"
+                        )));
                     }
                 }
                 self.model.apply(changes);

@@ -13,9 +13,7 @@ use lightning_sim::{CrashMode, Random, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
 use crate::cases::{Verdict, for_each};
-use crate::engine::{
-    Change, Model, Setup, TABLES, commit, create, digest, drain, open, setups,
-};
+use crate::engine::{Change, Model, Setup, TABLES, commit, create, digest, drain, open, setups};
 
 /// The entry in the table.
 pub const CHECK: Check = Check {
@@ -189,9 +187,9 @@ impl Load {
                     self.digests.push(self.model.digest);
                     return Ok(true);
                 }
-                Err(
-                    error @ (Error::FrontFull | Error::LogFull | Error::StorageFull),
-                ) => last = Some(error),
+                Err(error @ (Error::FrontFull | Error::LogFull | Error::StorageFull)) => {
+                    last = Some(error)
+                }
                 Err(error) => return Err(format!("commit: {error}")),
             }
             self.flush()?;

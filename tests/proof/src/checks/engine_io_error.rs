@@ -63,13 +63,7 @@ fn run(settings: &Settings) -> Outcome {
     })
 }
 
-fn run_case(
-    setup: &Setup,
-    seed: u64,
-    call: u64,
-    kind: IoErrorKind,
-    persistent: bool,
-) -> Verdict {
+fn run_case(setup: &Setup, seed: u64, call: u64, kind: IoErrorKind, persistent: bool) -> Verdict {
     let mut storage = SimStorage::new(setup.sim);
     storage.fail_at(call, kind, persistent);
     let mut player = Player::new(Arc::new(storage.clone()), &setup.options);
@@ -85,7 +79,10 @@ fn run_case(
             Err(Failure::Engine(error)) => error,
         };
         check_error(&error)?;
-        let is_poisoned = player.engine.as_ref().is_some_and(|engine| engine.is_poisoned());
+        let is_poisoned = player
+            .engine
+            .as_ref()
+            .is_some_and(|engine| engine.is_poisoned());
         errors += 1;
         if is_poisoned || player.engine.is_none() {
             if is_poisoned {
@@ -101,7 +98,9 @@ fn run_case(
         }
         // One failed call fails one step, unless the engine works on and says so.
         if !persistent && errors > 1 {
-            return Err(format!("one failed call, and step after step fails: {error}"));
+            return Err(format!(
+                "one failed call, and step after step fails: {error}"
+            ));
         }
     }
     let window = player.window();
@@ -113,7 +112,10 @@ fn run_case(
     let images = [
         ("restart", storage.restart()),
         ("synced", storage.crash_image(CrashMode::Synced, seed)),
-        ("random", storage.crash_image(CrashMode::Random, seed ^ call)),
+        (
+            "random",
+            storage.crash_image(CrashMode::Random, seed ^ call),
+        ),
     ];
     for (name, image) in images {
         match open(&image, &setup.options) {
