@@ -29,6 +29,9 @@ impl Engine {
             match log.writer.prepare_step(bytes) {
                 Ok(PrepareProgress::NoSlot) => scarce = log.writer.slots().ready_slots() == 0,
                 Ok(_) => worked = true,
+                Err(error) if log.writer.slots().directory_failed() => {
+                    return Err(self.poison(error));
+                }
                 Err(error) => {
                     let full = matches!(error, Error::Io { error, .. }
                         if error.kind == IoErrorKind::StorageFull);

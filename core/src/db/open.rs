@@ -23,6 +23,7 @@ use super::{
 use crate::btree::Editor;
 use crate::error::{CorruptionReason, Error, IoAction, OptionProblem, Result};
 use crate::format::checksum::{Append, Checksum};
+use crate::format::segment::first_flush_offset;
 use crate::format::superblock::Superblock;
 use crate::limits::key_bytes_max;
 use crate::mem::{Array, Budget};
@@ -34,7 +35,7 @@ use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, 
 use crate::txn::{MEMTABLES_MAX, VersionState, Versions};
 use crate::wal::{LogConfig, LogWriter, Scan, ScanStart, SlotTable};
 use alloc::sync::Arc;
-use lightning_platform::{File, IoErrorKind, MemoryUse, Platform};
+use lightning_platform::{File, IoErrorKind, MemoryUse, Platform, Storage};
 
 /// Numbers of engines of this process, so that handles are not mixed up.
 static ENGINES: AtomicU64 = AtomicU64::new(1);
@@ -136,20 +137,24 @@ fn check_new(platform: &Platform, checksum: Checksum) -> Result<()> {
     let length = storage
         .length(File::Pages)
         .map_err(|error| Error::io(error, IoAction::Length, File::Pages, 0))?;
-    match length {
-        None => {
-            storage
-                .create(File::Pages)
-                .map_err(|error| Error::io(error, IoAction::Directory, File::Pages, 0))?;
-        }
-        Some(0) => {}
-        Some(length) => match newest_superblock(storage, checksum, true) {
-            // A creation that was cut off leaves a short file without a superblock.
-            Err(Error::NotADatabase) if length <= 1 << 20 => {}
+    let failed = |error| Error::io(error, IoAction::Directory, File::Pages, 0);
+    if let Some(length) = length {
+        match newest_superblock(storage, checksum, true) {
+            // A creation that was cut off leaves a short file without a superblock,
+            // and a log without a commit.
+            Err(Error::NotADatabase) if length <= 1 << 20 && log_is_new(storage)? => {}
+            Err(Error::NotADatabase) if length > 0 => {
+                let reason = CorruptionReason::NoSuperblock;
+                return Err(Error::corrupt(reason, File::Pages, 0));
+            }
             Err(Error::NotADatabase) | Ok(_) => return Err(Error::DatabaseExists),
             Err(error) => return Err(error),
-        },
+        }
+        // Created anew, since the sync of the directory may have failed, which no
+        // later one mends.
+        storage.remove(File::Pages).map_err(failed)?;
     }
+    storage.create(File::Pages).map_err(failed)?;
     // The log of a creation that was cut off: nothing in it was ever acknowledged.
     let slots = storage
         .log_slots()
@@ -166,6 +171,29 @@ fn check_new(platform: &Platform, checksum: Checksum) -> Result<()> {
     storage
         .sync_directory()
         .map_err(|error| Error::io(error, IoAction::Directory, File::Pages, 0))
+}
+
+/// Whether the log holds nothing but what a creation writes: one segment, and in it
+/// one flush with a mark.
+fn log_is_new(storage: &dyn Storage) -> Result<bool> {
+    let failed = |error| Error::io(error, IoAction::Read, File::Log(0), 0);
+    if storage.log_slots().map_err(failed)? > 1 {
+        return Ok(false);
+    }
+    let geometry = storage.geometry();
+    let Some(length) = storage.length(File::Log(0)).map_err(failed)? else {
+        return Ok(true);
+    };
+    let block = u64::from(geometry.write_block_bytes);
+    let behind_mark = first_flush_offset(geometry.write_block_bytes) + block.max(64);
+    let mut bytes = [0; 16];
+    if length < behind_mark + bytes.len() as u64 {
+        return Ok(true);
+    }
+    storage
+        .read(File::Log(0), behind_mark, &mut bytes)
+        .map_err(failed)?;
+    Ok(bytes.iter().all(|byte| *byte == geometry.erased_byte))
 }
 
 fn first_superblock(

@@ -23,6 +23,7 @@ impl Engine {
             match log.writer.prepare_step(u64::MAX) {
                 Ok(PrepareProgress::NoSlot) => break,
                 Ok(_) => {}
+                Err(error) if log.writer.slots().directory_failed() => return Err(error),
                 // A full device still opens: writes are refused until there is room.
                 Err(Error::Io { error, .. }) if error.kind == IoErrorKind::StorageFull => {
                     self.storage_full.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ mod model;
 use super::*;
 use crate::btree::CursorPosition;
 use crate::txn::Stored;
-use lightning_platform::Platform;
+use lightning_platform::{Platform, Storage};
 use lightning_sim::{SimMemory, SimOptions, SimStorage, sim_platform};
 use std::collections::BTreeMap;
 use std::vec::Vec;
@@ -354,4 +354,30 @@ fn a_commit_that_waits_for_room_does_not_keep_it() {
         assert!(rounds < 1_000, "it waits for itself");
     }
     engine.rollback(transaction);
+}
+
+/// Where only the superblocks are gone, the log may hold what nothing else does.
+#[test]
+fn creating_does_not_take_a_damaged_database_for_an_empty_place() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    let _ = engine
+        .put(16, b"key", b"value", PutOptions::default(), 0)
+        .unwrap();
+    engine.flush_step(true).unwrap();
+    drop(engine);
+    let damaged = storage.restart();
+    damaged.overwrite_raw(lightning_platform::File::Pages, 0, &[0xA5; 4_096]);
+    assert!(matches!(
+        open(&damaged, &busy_options()),
+        Err(Error::NotADatabase)
+    ));
+    let refused = create(&damaged, &busy_options());
+    assert!(matches!(refused, Err(Error::Corruption { .. })));
+    assert!(
+        damaged
+            .length(lightning_platform::File::Log(0))
+            .unwrap()
+            .is_some()
+    );
 }

@@ -298,6 +298,12 @@ impl PageStore {
     /// # Errors
     /// I/O; the store then refuses everything.
     pub fn reassert(&mut self, pager: &Pager) -> Result<()> {
+        // After a sync that failed the file's length may stand in a cache only, and
+        // no later sync makes it durable unless it is set once more.
+        let storage = pager.storage();
+        let failed = |error| Error::io(error, IoAction::Length, File::Pages, 0);
+        let length = storage.length(File::Pages).map_err(failed)?.unwrap_or(0);
+        storage.set_length(File::Pages, length).map_err(failed)?;
         // The slot that it was read from keeps it, should the other write tear.
         let superblock = self.superblock;
         let found = u64::from(!self.slot_zero_is_newest(pager));

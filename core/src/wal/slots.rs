@@ -99,6 +99,7 @@ pub enum PrepareProgress {
 /// The log slots of a database.
 pub struct SlotTable {
     slots: Array<Slot>,
+    directory_failed: bool,
 }
 
 impl SlotTable {
@@ -110,6 +111,7 @@ impl SlotTable {
         let length = slots_max as usize;
         Ok(Self {
             slots: Array::new(budget, MemoryUse::Structure, length, |_| Slot::ABSENT)?,
+            directory_failed: false,
         })
     }
 
@@ -181,6 +183,13 @@ impl SlotTable {
             .iter()
             .filter(|slot| slot.state == SlotState::Ready)
             .count()
+    }
+
+    /// Whether a sync of the directory failed: no slot can be created any more,
+    /// since no later sync could be relied on.
+    #[must_use]
+    pub fn directory_failed(&self) -> bool {
+        self.directory_failed
     }
 
     /// Segments that are kept.
@@ -536,9 +545,9 @@ impl SlotTable {
         storage
             .sync(file)
             .map_err(at_slot(index, IoAction::Sync, 0))?;
-        storage
-            .sync_directory()
-            .map_err(at_slot(index, IoAction::Directory, 0))?;
+        let synced = storage.sync_directory();
+        self.directory_failed |= synced.is_err();
+        synced.map_err(at_slot(index, IoAction::Directory, 0))?;
         slot.state = SlotState::Ready;
         Ok(PrepareProgress::Ready)
     }
