@@ -36,7 +36,7 @@ impl Engine {
     pub fn begin_load(&self, table: u32) -> Result<Load<'_>> {
         self.check_writable()?;
         let mut maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
-        let current = self.versions.current();
+        let current = self.current_version();
         let all_empty = current
             .memtables()
             .filter_map(|index| self.memtable(index).ok())

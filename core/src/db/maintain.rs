@@ -179,7 +179,7 @@ impl Engine {
 
     /// The oldest frozen memtable, if it is durable.
     fn next_merge(&self, progress: &mut Progress) -> Option<Merge> {
-        let current = self.versions.current();
+        let current = self.current_version();
         let oldest = current.memtables().next_back()?;
         let slot = self.memtable(oldest).ok()?;
         if slot.state.load(Ordering::Acquire) != STATE_FROZEN {

@@ -55,7 +55,7 @@ use crate::mem::Array;
 use crate::memtable::Memtable;
 use crate::pager::{FrameStatistics, PageStore, Pager, StoreStatistics};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, Ordering};
-use crate::txn::{Snapshot, Versions};
+use crate::txn::{Snapshot, VersionState, Versions};
 use alloc::sync::Arc;
 use lightning_platform::Wait;
 
@@ -273,6 +273,13 @@ impl Engine {
         self.memtables
             .get(index as usize)
             .ok_or(Error::Internal(200))
+    }
+
+    /// The current version. Versions are published under the sequencer's lock, so
+    /// that it isn't replaced, and its slot not used again, while it is read.
+    fn current_version(&self) -> VersionState {
+        let _sequencer = self.sequencer.lock();
+        self.versions.current()
     }
 
     /// Checks that a handle is of this engine.
