@@ -9,6 +9,7 @@
 //! for all, and keeps the workloads free of type parameters.
 
 mod fjall;
+mod lightning;
 mod lmdb;
 mod redb;
 
@@ -19,7 +20,7 @@ use anyhow::Result;
 use crate::data::{Key, Value};
 
 /// Every engine that can be measured, in the order of the tables.
-pub const ENGINES: &[EngineKind] = &[lmdb::KIND, redb::KIND, fjall::KIND];
+pub const ENGINES: &[EngineKind] = &[lightning::KIND, lmdb::KIND, redb::KIND, fjall::KIND];
 
 /// The name of the engine that the targets are about.
 pub const SUBJECT: &str = "lightning";
