@@ -1,9 +1,14 @@
 //! The table of checks. A check is added by a module of its own and a line here.
 
+mod engine_allocations;
+mod engine_bit_flip;
+mod engine_foreign;
 mod engine_full_disk;
 mod engine_io_error;
 mod engine_memory;
+mod engine_model;
 mod engine_power_cut;
+mod engine_threads;
 mod simulator_power_cut;
 
 /// How much a check does, and from which seed.
@@ -39,8 +44,13 @@ pub struct Check {
 /// Every check, in the order in which they run.
 pub const CHECKS: &[Check] = &[
     simulator_power_cut::CHECK,
+    engine_model::CHECK,
     engine_power_cut::CHECK,
     engine_io_error::CHECK,
     engine_full_disk::CHECK,
     engine_memory::CHECK,
+    engine_allocations::CHECK,
+    engine_bit_flip::CHECK,
+    engine_foreign::CHECK,
+    engine_threads::CHECK,
 ];

@@ -7,7 +7,9 @@
 
 mod cases;
 mod checks;
+mod counting;
 mod engine;
+mod plain_storage;
 mod script;
 
 use std::process::ExitCode;

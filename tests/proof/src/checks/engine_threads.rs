@@ -1,0 +1,410 @@
+//! Real threads on one engine: transfers between accounts, counters, blind puts,
+//! readers that check what always holds, a flusher and maintenance.
+//!
+//! The amounts in all accounts add up to the same in every snapshot; a snapshot
+//! read twice is the same; an acknowledged commit is read by every later
+//! snapshot; and after reopening the counters are as many as commits succeeded.
+
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lightning_core::db::{
+    Budgeted, Durability, Engine, Isolation, Options, PutOptions, Ticket, Transaction,
+};
+use lightning_core::error::{Error, Limit};
+use lightning_core::txn::Snapshot;
+use lightning_sim::{CrashMode, Random, SimOptions, SimStorage, mix};
+
+use super::{Check, Outcome, Settings};
+use crate::cases::{Tally, Verdict, judge};
+use crate::engine::{busy_options, create, digest_of, drain, open};
+
+/// The entry in the table.
+pub const CHECK: Check = Check {
+    name: "engine-threads",
+    about: "threads that write, read, flush and merge at once see what they may",
+    run,
+};
+
+const TABLE: u32 = 16;
+const ACCOUNTS: u64 = 40;
+const EACH: u64 = 1_000;
+const WRITERS: u64 = 4;
+
+struct Shared {
+    engine: Engine,
+    ends: AtomicBool,
+    tally: Tally,
+    counted: AtomicU64,
+    running: AtomicU64,
+}
+
+/// How long a thread may take to end once it was told to.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+fn run(settings: &Settings) -> Outcome {
+    let seconds = if settings.is_long { 120 } else { 4 };
+    let durabilities = [Durability::Sync, Durability::Written];
+    let mut cases = 0;
+    let mut bad = 0;
+    let mut first_bad = None;
+    for (index, durability) in durabilities.into_iter().enumerate() {
+        let seed = mix(settings.seed ^ index as u64);
+        let outcome = one_run(seed, durability, Duration::from_secs(seconds) / 2);
+        cases += outcome.cases;
+        bad += outcome.bad;
+        first_bad = first_bad.or(outcome.first_bad);
+    }
+    Outcome {
+        cases,
+        bad,
+        first_bad,
+        note: None,
+    }
+}
+
+fn one_run(seed: u64, durability: Durability, lasts: Duration) -> Outcome {
+    let options = Options {
+        cache_bytes: 48 << 10,
+        memtable_bytes: 32 << 10,
+        transactions: 6,
+        snapshots: 16,
+        cursors: 8,
+        durability,
+        ..busy_options()
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = match create(&storage, &options) {
+        Ok(engine) => engine,
+        Err(error) => return failed(error.to_string()),
+    };
+    let shared = Arc::new(Shared {
+        engine,
+        ends: AtomicBool::new(false),
+        tally: Tally::default(),
+        counted: AtomicU64::new(0),
+        running: AtomicU64::new(0),
+    });
+    if let Err(reason) = judge(|| set_up(&shared.engine)) {
+        return failed(reason);
+    }
+    thread::scope(|scope| {
+        for number in 0..WRITERS {
+            let random = Random::new(mix(seed ^ number));
+            loop_on(scope, &shared, random, move |shared, random| {
+                write(shared, random, number)
+            });
+        }
+        for number in 0..2 {
+            let random = Random::new(mix(seed ^ (100 + number)));
+            loop_on(scope, &shared, random, |shared, _| read(shared));
+        }
+        loop_on(scope, &shared, Random::new(seed), |shared, _| {
+            flush(&shared.engine)?;
+            thread::yield_now();
+            Ok(())
+        });
+        loop_on(scope, &shared, Random::new(seed), |shared, random| {
+            maintain(&shared.engine, random)
+        });
+        let start = Instant::now();
+        while start.elapsed() < lasts {
+            thread::sleep(Duration::from_millis(20));
+        }
+        shared.ends.store(true, Ordering::SeqCst);
+        let start = Instant::now();
+        while shared.running.load(Ordering::SeqCst) > 0 {
+            thread::sleep(Duration::from_millis(5));
+            if start.elapsed() > ENDS_WITHIN {
+                // A thread that hangs can't be ended, and its scope would wait for it.
+                println!("engine-threads cases {} bad 1", shared.tally.cases());
+                println!("  first bad case: seed {seed}: a call of the engine never returns");
+                exit(1);
+            }
+        }
+    });
+    let verdict = judge(|| at_the_end(&shared, &storage, &options));
+    shared.tally.add(u64::MAX, verdict);
+    shared.tally.outcome()
+}
+
+fn failed(reason: String) -> Outcome {
+    Outcome {
+        cases: 1,
+        bad: 1,
+        first_bad: Some(reason),
+        note: None,
+    }
+}
+
+fn loop_on<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    shared: &Arc<Shared>,
+    mut random: Random,
+    step: impl Fn(&Shared, &mut Random) -> Verdict + Send + 'scope,
+) {
+    let shared = Arc::clone(shared);
+    shared.running.fetch_add(1, Ordering::SeqCst);
+    scope.spawn(move || {
+        let mut number = 0;
+        while !shared.ends.load(Ordering::SeqCst) {
+            let verdict = judge(|| step(&shared, &mut random));
+            let is_bad = verdict.is_err();
+            shared.tally.add(number, verdict);
+            number += 1;
+            if is_bad {
+                shared.ends.store(true, Ordering::SeqCst);
+            }
+        }
+        shared.running.fetch_sub(1, Ordering::SeqCst);
+    });
+}
+
+fn words(error: Error) -> String {
+    error.to_string()
+}
+
+fn account(number: u64) -> Vec<u8> {
+    format!("account{number:04}").into_bytes()
+}
+
+fn set_up(engine: &Engine) -> Verdict {
+    for number in 0..ACCOUNTS {
+        let put = PutOptions::default();
+        let ticket = engine.put(TABLE, &account(number), &EACH.to_le_bytes(), put, 0);
+        let _ = ticket.map_err(words)?;
+        engine.flush_step(true).map_err(words)?;
+    }
+    Ok(())
+}
+
+fn flush(engine: &Engine) -> Verdict {
+    match engine.flush_step(true) {
+        Ok(_) | Err(Error::Busy | Error::LogFull) => Ok(()),
+        Err(error) => Err(format!("flush: {error}")),
+    }
+}
+
+fn maintain(engine: &Engine, random: &mut Random) -> Verdict {
+    if random.chance(1, 400) {
+        match engine.freeze_front() {
+            Ok(_) | Err(Error::FrontFull) => {}
+            Err(error) => return Err(format!("freeze: {error}")),
+        }
+    }
+    let budget = Budgeted {
+        entries: 64,
+        log_bytes: 16 << 10,
+    };
+    match engine.poll_maintenance(budget) {
+        Ok(progress) if progress.wants_sync => flush(engine),
+        Ok(progress) => {
+            if !progress.worked {
+                thread::yield_now();
+            }
+            Ok(())
+        }
+        Err(Error::Busy) => Ok(()),
+        Err(error) => Err(format!("maintenance: {error}")),
+    }
+}
+
+/// One commit, tried again as often as it takes.
+fn write(shared: &Shared, random: &mut Random, writer: u64) -> Verdict {
+    let engine = &shared.engine;
+    let ticket = match random.below(3) {
+        0 => transfer(shared, random)?,
+        1 => count(shared)?,
+        _ => {
+            let key = format!("blind{writer}-{:04}", random.below(200)).into_bytes();
+            let value = vec![writer as u8; random.below(200) as usize];
+            let put = PutOptions::default();
+            until_room(shared, || engine.put(TABLE, &key, &value, put, 0))?
+        }
+    };
+    let Some(ticket) = ticket.filter(|_| random.chance(1, 4)) else {
+        return Ok(());
+    };
+    while !engine.is_durable(ticket).map_err(words)? {
+        flush(engine)?;
+        thread::yield_now();
+        if shared.ends.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+    }
+    let snapshot = snapshot(shared)?;
+    let seen = snapshot.sequence;
+    engine.end(snapshot);
+    if seen < ticket.sequence {
+        return Err("an acknowledged commit is not read".into());
+    }
+    Ok(())
+}
+
+/// Tries until there is room, or the run ends.
+fn until_room(
+    shared: &Shared,
+    mut attempt: impl FnMut() -> Result<Ticket, Error>,
+) -> Result<Option<Ticket>, String> {
+    while !shared.ends.load(Ordering::SeqCst) {
+        match attempt() {
+            Ok(ticket) => return Ok(Some(ticket)),
+            Err(Error::FrontFull | Error::LogFull) => thread::yield_now(),
+            Err(error) => return Err(format!("commit: {error}")),
+        }
+    }
+    Ok(None)
+}
+
+fn snapshot(shared: &Shared) -> Result<Snapshot, String> {
+    loop {
+        match shared.engine.snapshot(0) {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(Error::OverLimit { .. }) => thread::yield_now(),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn read_number(engine: &Engine, transaction: &Transaction, key: &[u8]) -> Result<u64, Error> {
+    let view = engine.transaction_view(transaction, TABLE, true)?;
+    let value = engine.get(&view, key, true)?;
+    let number = value.and_then(|value| value.stored().inline()?.try_into().ok());
+    Ok(number.map_or(0, u64::from_le_bytes))
+}
+
+/// Runs a transaction until it commits; `None` when the run ends before.
+fn transact(
+    shared: &Shared,
+    body: impl Fn(&mut Transaction) -> Result<(), Error>,
+) -> Result<Option<Ticket>, String> {
+    let engine = &shared.engine;
+    loop {
+        if shared.ends.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        let mut transaction = match engine.begin(0, Isolation::Snapshot) {
+            Ok(transaction) => transaction,
+            Err(Error::OverLimit {
+                limit: Limit::Snapshots,
+                ..
+            }) => {
+                thread::yield_now();
+                continue;
+            }
+            Err(error) => return Err(format!("begin: {error}")),
+        };
+        if let Err(error) = body(&mut transaction) {
+            engine.rollback(transaction);
+            return Err(format!("in a transaction: {error}"));
+        }
+        match engine.commit(transaction, 0, 0) {
+            Ok(ticket) => return Ok(Some(ticket)),
+            Err(error) if error.is_retryable() => thread::yield_now(),
+            Err(error) => return Err(format!("commit: {error}")),
+        }
+    }
+}
+
+fn transfer(shared: &Shared, random: &mut Random) -> Result<Option<Ticket>, String> {
+    let from = account(random.below(ACCOUNTS));
+    let to = account(random.below(ACCOUNTS));
+    if from == to {
+        return Ok(None);
+    }
+    let engine = &shared.engine;
+    let put = PutOptions::default();
+    transact(shared, |transaction| {
+        let (have, has) = (
+            read_number(engine, transaction, &from)?,
+            read_number(engine, transaction, &to)?,
+        );
+        let amount = have.min(7);
+        let (have, has) = ((have - amount).to_le_bytes(), (has + amount).to_le_bytes());
+        engine.transaction_put(transaction, TABLE, &from, &have, put)?;
+        engine.transaction_put(transaction, TABLE, &to, &has, put)
+    })
+}
+
+fn count(shared: &Shared) -> Result<Option<Ticket>, String> {
+    let engine = &shared.engine;
+    let ticket = transact(shared, |transaction| {
+        let number = read_number(engine, transaction, b"counter")? + 1;
+        let put = PutOptions::default();
+        engine.transaction_put(transaction, TABLE, b"counter", &number.to_le_bytes(), put)
+    })?;
+    if ticket.is_some() {
+        shared.counted.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(ticket)
+}
+
+fn sum(engine: &Engine, snapshot: &Snapshot) -> Result<u64, Error> {
+    let view = engine.view(snapshot, TABLE, true)?;
+    let mut sum = 0;
+    for number in 0..ACCOUNTS {
+        let value = engine.get(&view, &account(number), true)?;
+        let bytes = value.and_then(|value| value.stored().inline()?.try_into().ok());
+        sum += bytes.map_or(0, u64::from_le_bytes);
+    }
+    Ok(sum)
+}
+
+fn read(shared: &Shared) -> Verdict {
+    let engine = &shared.engine;
+    let snapshot = snapshot(shared)?;
+    let outcome = judge(|| {
+        let first = digest_of(engine, &snapshot).map_err(words)?;
+        let sum = sum(engine, &snapshot).map_err(words)?;
+        if sum != ACCOUNTS * EACH {
+            return Err(format!("the accounts add up to {sum}"));
+        }
+        thread::yield_now();
+        if digest_of(engine, &snapshot).map_err(words)? != first {
+            return Err("a snapshot read twice differs".into());
+        }
+        Ok(())
+    });
+    engine.end(snapshot);
+    outcome
+}
+
+fn at_the_end(shared: &Shared, storage: &SimStorage, options: &Options) -> Verdict {
+    let engine = &shared.engine;
+    if engine.is_poisoned() {
+        return Err("the engine is poisoned".into());
+    }
+    drain(engine).map_err(words)?;
+    let expected = {
+        let snapshot = snapshot(shared)?;
+        let digest = digest_of(engine, &snapshot);
+        engine.end(snapshot);
+        digest.map_err(words)?
+    };
+    if let Some(violation) = storage.violations().first() {
+        return Err(format!("storage contract: {violation}"));
+    }
+    let image = storage.crash_image(CrashMode::Synced, 0);
+    let reopened = open(&image, options).map_err(words)?;
+    let snapshot = reopened.snapshot(0).map_err(words)?;
+    let found = digest_of(&reopened, &snapshot).map_err(words)?;
+    let total = sum(&reopened, &snapshot).map_err(words)?;
+    reopened.end(snapshot);
+    let transaction = reopened.begin(0, Isolation::Snapshot).map_err(words)?;
+    let counter = read_number(&reopened, &transaction, b"counter");
+    reopened.rollback(transaction);
+    let counted = shared.counted.load(Ordering::SeqCst);
+    let counter = counter.map_err(words)?;
+    if found != expected || total != ACCOUNTS * EACH {
+        return Err("after reopening rows differ".into());
+    }
+    if counter != counted {
+        return Err(format!(
+            "{counted} increments committed, the counter is {counter}"
+        ));
+    }
+    Ok(())
+}
