@@ -15,11 +15,8 @@ use std::os::fd::BorrowedFd;
 /// Buffers of one vectored call: 2 KiB of stack, well below `IOV_MAX`.
 const VECTOR_LENGTH: usize = 128;
 
-/// Zeros to erase with. Small, since constants are part of the program file;
-/// one call repeats it up to [`ERASE_VECTOR_LENGTH`] times.
+/// Zeros to erase with, a piece at a time.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-/// Repetitions of [`ZEROS`] in one call: 1 MiB.
-const ERASE_VECTOR_LENGTH: usize = 16;
 
 /// Fills `buffer` from `offset`.
 pub(crate) fn read_exact_at(
@@ -103,18 +100,16 @@ pub(crate) fn write_batch(
     Ok(())
 }
 
-/// Writes zeros to a range, so that its blocks are allocated and initialised.
+/// Writes zeros to a range, so that its blocks are allocated and initialised. In
+/// short pieces: one long write makes the page cache take large folios, and every
+/// later write of a block in one walks all of its buffers (3.1 us for 4 KiB after
+/// pieces of 1 MiB, 1.4 to 2.5 us after 64 KiB, on ext4).
 pub(crate) fn write_zeros_at(file: BorrowedFd<'_>, offset: u64, bytes: u64) -> Result<(), IoError> {
     let mut position = writable_range(offset, bytes)?;
     let mut remaining = bytes;
     while remaining > 0 {
-        let mut planned = 0;
-        let vector: [IoSlice<'_>; ERASE_VECTOR_LENGTH] = std::array::from_fn(|_| {
-            let length = (remaining - planned).min(ZEROS.len() as u64);
-            planned += length;
-            IoSlice::new(ZEROS.get(..length as usize).unwrap_or_default())
-        });
-        match rustix::io::pwritev(file, &vector, position) {
+        let length = remaining.min(ZEROS.len() as u64) as usize;
+        match rustix::io::pwrite(file, ZEROS.get(..length).unwrap_or_default(), position) {
             Ok(0) => return Err(IoError::of(IoErrorKind::Device)),
             Ok(count) => {
                 position += count as u64;

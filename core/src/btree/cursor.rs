@@ -47,6 +47,9 @@ pub struct TreeCursor<'p> {
     path: [Option<Step>; TREE_LEVELS_MAX],
     leaf: Option<Pin<'p>>,
     index: usize,
+    /// Of the leaf: its entries, and whether all are puts that don't expire.
+    count: usize,
+    is_plain: bool,
 }
 
 impl<'p> TreeCursor<'p> {
@@ -60,6 +63,8 @@ impl<'p> TreeCursor<'p> {
             path: [None; TREE_LEVELS_MAX],
             leaf: None,
             index: 0,
+            count: 0,
+            is_plain: false,
         }
     }
 
@@ -68,6 +73,14 @@ impl<'p> TreeCursor<'p> {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.leaf.is_some()
+    }
+
+    /// Whether every entry of the leaf that the cursor stands on is a put without
+    /// expiry.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// The entry that the cursor stands on.
@@ -135,10 +148,10 @@ impl<'p> TreeCursor<'p> {
     /// As [`seek`](Self::seek); the cursor then stands nowhere.
     #[inline]
     pub fn advance(&mut self) -> Result<()> {
-        let Some(leaf) = self.leaf_view() else {
+        if self.leaf.is_none() {
             return Ok(());
-        };
-        if self.index + 1 < leaf.count() {
+        }
+        if self.index + 1 < self.count {
             self.index += 1;
             return Ok(());
         }
@@ -220,8 +233,11 @@ impl<'p> TreeCursor<'p> {
                 }
                 match view.pin() {
                     Some(pin) => {
+                        let leaf = Leaf::new(view.bytes());
+                        self.count = leaf.count();
+                        self.is_plain = leaf.is_plain() && !leaf.is_sequenced();
                         self.index = match towards {
-                            Towards::Last => Leaf::new(view.bytes()).count().saturating_sub(1),
+                            Towards::Last => self.count.saturating_sub(1),
                             _ => 0,
                         };
                         self.leaf = Some(pin);

@@ -66,6 +66,14 @@ impl Ring {
         }
     }
 
+    /// Takes the one that was pushed last.
+    fn pop_last(&mut self) -> Option<u32> {
+        let last = self.length.checked_sub(1)?;
+        self.length = last;
+        let capacity = self.slots.len().max(1);
+        self.slots.get((self.first + last) % capacity).copied()
+    }
+
     fn pop(&mut self) -> Option<u32> {
         if self.length == 0 {
             return None;
@@ -382,7 +390,7 @@ impl Frames {
             if pool.free.length == 0 {
                 self.reclaim(&mut pool);
             }
-            if let Some(index) = pool.free.pop() {
+            if let Some(index) = pool.free.pop_last() {
                 return Some(HeldFrame {
                     frames: self,
                     index,

@@ -327,6 +327,12 @@ impl<'e> MergedCursor<'e> {
 
     /// Finds the next visible key among where the sources stand.
     fn choose(&mut self) -> Result<()> {
+        if self.list.count == 0 && self.tree.is_valid() && self.tree.is_plain() {
+            // Nothing is above the tree, and nothing in this leaf can be hidden.
+            self.at_key = TREE;
+            self.winner = MEMTABLE_SOURCES_MAX;
+            return Ok(());
+        }
         loop {
             let mut at_key = 0;
             let mut winner = MEMTABLE_SOURCES_MAX;
