@@ -63,11 +63,16 @@ pub fn busy_options() -> Options {
 /// Every device and configuration that the checks run on.
 pub fn setups() -> [Setup; 4] {
     let busy = busy_options();
+    // Segments that are soon full, where blocks are small enough for it.
+    let rotating = Options {
+        segment_bytes: 8 << 10,
+        ..busy
+    };
     [
         Setup {
             name: "disk 512",
             sim: SimOptions::disk(512),
-            options: busy,
+            options: rotating,
             value_bytes_longest: 1_400,
         },
         Setup {
@@ -85,7 +90,7 @@ pub fn setups() -> [Setup; 4] {
             sim: SimOptions::flash(256, 4_096, 16 << 20),
             options: Options {
                 file_bytes_max: 4 << 20,
-                ..busy
+                ..rotating
             },
             value_bytes_longest: 1_400,
         },

@@ -45,7 +45,8 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
             _ => {}
         }
         match random.below(80) {
-            0..=39 => actions.push(Action::Poll(24)),
+            0..=31 => actions.push(Action::Poll(24)),
+            32..=39 => actions.push(Action::Poll(4_096)),
             40 => actions.push(Action::Reopen),
             41..=43 => actions.push(Action::Mark),
             44..=45 => actions.push(Action::Freeze),
