@@ -168,9 +168,12 @@ impl Engine {
             Ok(()) | Err(Error::LogFull) => Ok(()),
             Err(error) => Err(error),
         };
-        marked
+        let synced = marked
             .and_then(|()| log.writer.finish_flush(true).map(|_| ()))
-            .map_err(|error| self.poison(error))
+            .map_err(|error| self.poison(error));
+        // The mark took a block of the room that commits are promised.
+        self.note_log(&mut log);
+        synced
     }
 
     /// Moves the log's position off a memtable that is to be reset.

@@ -24,7 +24,7 @@ impl Engine {
                 Ok(PrepareProgress::NoSlot) => break,
                 Ok(_) => {}
                 Err(error) if log.writer.slots().directory_failed() => return Err(error),
-                // A full device still opens: writes are refused until there is room.
+                // What is ready suffices to open; writes are refused until there is room.
                 Err(Error::Io { error, .. }) if error.kind == IoErrorKind::StorageFull => {
                     self.storage_full.store(true, Ordering::Relaxed);
                     break;
