@@ -105,6 +105,8 @@ pub enum OptionProblem {
     Snapshots,
     /// The storage declares a geometry that the format can't hold.
     Geometry,
+    /// More runs than may stand, or no room for one range tombstone.
+    Runs,
     /// The database was created with another page size.
     PageBytesDiffer,
     /// The database was created with a codec that was not given, or another.
@@ -391,6 +393,9 @@ impl fmt::Display for OptionProblem {
             Self::ArenaBytes => "the memtable size must be at least 4 pages and at most 2 GiB",
             Self::CacheBytes => "the cache must hold at least 8 pages",
             Self::Memtables => "there must be at least two memtables, and at most eight",
+            Self::Runs => {
+                "at most 6 runs are merged together, and range tombstones need room for two of the longest keys"
+            }
             Self::Snapshots => "the number of snapshots must be from 1 to 65535",
             Self::Geometry => "the storage declares block sizes that the format can't hold",
             Self::PageBytesDiffer => {

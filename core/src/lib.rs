@@ -6,7 +6,7 @@
 //! from the options, reserved at open, and never asked for again.
 //!
 //! The folder list is the architecture, and data flows one way:
-//! `error, sync, mem, limits <- format <- wal, pager <- btree <- memtable, run
+//! `error, sync, mem, limits <- format <- wal, pager <- btree <- memtable <- run
 //! <- txn <- merge, recovery <- db`. `ARCHITECTURE.md` at the root of the
 //! repository tells why; `FORMAT.md` beside this crate is the on-disk format.
 #![no_std]
@@ -44,6 +44,7 @@ pub mod limits;
 pub mod mem;
 pub mod memtable;
 pub mod pager;
+pub mod run;
 pub mod sync;
 pub mod txn;
 pub mod wal;

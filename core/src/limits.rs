@@ -13,6 +13,8 @@ pub const TABLE_NAME_BYTES_MAX: usize = 255;
 pub const TREE_LEVELS_MAX: usize = 12;
 /// Log slots that the engine uses at most.
 pub const LOG_SLOTS_MAX: u32 = 65_536;
+/// Runs that stand on the trees at once, those that are being merged included.
+pub const RUNS_MAX: usize = 8;
 /// The largest wall time the engine takes, in milliseconds since 1970: year 9999.
 pub const WALL_TIME_MAX_MS: u64 = 253_402_300_799_999;
 

@@ -210,10 +210,10 @@ fn step(shared: &Shared) -> Next {
     }
 }
 
-/// When writes have paused: freezes what is in memory, so that it is merged, and
-/// when nothing is left marks the log. `true`: nothing is left to do.
+/// When writes have paused: has everything merged into the trees, and when nothing is
+/// left marks the log. `true`: nothing is left to do.
 fn settle(shared: &Shared) -> bool {
-    match shared.engine.freeze_front() {
+    match shared.engine.drain() {
         Ok(true) => false,
         Ok(false) => !matches!(
             shared.engine.mark(),

@@ -93,11 +93,21 @@ impl Builder {
         self
     }
 
-    /// How many memtables: one takes writes while others are merged. From 2 to 8;
+    /// How many memtables: one takes writes while others are written to runs. From 2 to 8;
     /// 3 unless given.
     #[must_use]
     pub fn memtables(mut self, count: u32) -> Self {
         self.options.memtables = count;
+        self
+    }
+
+    /// How many runs, of a memtable each, are merged into the trees together: from 0 to 6;
+    /// 4 unless given. More of them write less, and reads look into more places while
+    /// they stand; they are merged when writes pause. With 0 each memtable is merged by
+    /// itself, and a reader that stays open holds writers up.
+    #[must_use]
+    pub fn runs(mut self, count: u32) -> Self {
+        self.options.runs = count;
         self
     }
 

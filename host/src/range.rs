@@ -32,6 +32,24 @@ pub(crate) fn prefix_bounds(prefix: &[u8]) -> (ByteBound, ByteBound) {
     (Bound::Included(prefix.to_vec()), upper)
 }
 
+/// The first key at or behind a bound, of keys with at most `key_bytes_max`; `None`:
+/// every key is before it.
+pub(crate) fn first_key_from(bound: ByteBound, key_bytes_max: usize) -> Option<Vec<u8>> {
+    match bound {
+        Bound::Unbounded => Some(Vec::new()),
+        Bound::Included(key) => Some(key),
+        Bound::Excluded(mut key) if key.len() < key_bytes_max => {
+            key.push(0);
+            Some(key)
+        }
+        // Nothing longer comes between it and the next of its length.
+        Bound::Excluded(key) => match prefix_bounds(&key).1 {
+            Bound::Excluded(next) => Some(next),
+            _ => None,
+        },
+    }
+}
+
 /// Where the cursor stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {

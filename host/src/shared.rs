@@ -179,13 +179,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Begins a bulk load as soon as nothing is in memory that is not merged.
+    /// Begins a bulk load as soon as nothing stands above the trees.
     pub(crate) fn begin_load(&self, table: u32) -> Result<Load<'_>> {
         let mut since = None;
         loop {
             match self.engine.begin_load(table) {
                 Err(error @ EngineError::Busy) => {
-                    match self.engine.freeze_front() {
+                    match self.engine.drain() {
                         Ok(_) | Err(EngineError::FrontFull | EngineError::LogFull) => {}
                         Err(error) => return Err(self.error(error)),
                     }

@@ -129,6 +129,11 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
             Ok(None) => Ok(None),
             Ok(Some(value)) => {
                 let guard = match value.stored() {
+                    // Lent, it would keep the memtable from its next use.
+                    Stored::Inline(bytes) if value.is_in_memtable() => {
+                        let (expiry_ms, metadata) = (value.expiry_ms(), value.metadata());
+                        ValueGuard::copied(bytes.into(), expiry_ms, metadata)
+                    }
                     Stored::Inline(_) => ValueGuard::lent(value),
                     stored @ Stored::Extent(_) => {
                         let mut bytes = Vec::new();
@@ -326,7 +331,9 @@ pub(crate) fn read_value(
     filled.map_err(|error| shared.error(error))
 }
 
-fn encoded_bounds<'k, K: Key>(range: &impl RangeBounds<K::Given<'k>>) -> (ByteBound, ByteBound) {
+pub(crate) fn encoded_bounds<'k, K: Key>(
+    range: &impl RangeBounds<K::Given<'k>>,
+) -> (ByteBound, ByteBound) {
     let encoded = |bound: Bound<&K::Given<'k>>| {
         bound.map(|key| K::encode_key(key.clone(), &mut EncodeBuffer::new()).to_vec())
     };

@@ -1,17 +1,17 @@
 //! Write transactions, and tickets for their durability.
 
-use crate::encoding::{EncodeBuffer, Key, Value};
+use crate::encoding::{EncodeBuffer, Key, KeyPrefix, Value};
 use crate::error::Result;
 use crate::guard::ValueGuard;
-use crate::range::Range;
+use crate::range::{Range, first_key_from, prefix_bounds};
 use crate::read_log::ReadLog;
 use crate::shared::{Owner, now_ms};
-use crate::table::{Table, TableReader, TypedTable};
+use crate::table::{Table, TableReader, TypedTable, encoded_bounds};
 use lightning_core::db::{Isolation, PutOptions, Ticket as EngineTicket, Transaction};
 use lightning_core::error::Error as EngineError;
 use std::fmt;
 use std::future::Future;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -156,6 +156,80 @@ impl WriteTransaction {
         let mut buffer = EncodeBuffer::new();
         let key = K::encode_key(key, &mut buffer);
         self.change(|owner, transaction| owner.engine.transaction_delete(transaction, id, key))
+    }
+
+    /// Removes every key in `range`. It costs the same however many there are; until
+    /// maintenance has merged it, reads of the table ask one thing more.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn delete_range<'k, K: Key, V: Value>(
+        &mut self,
+        table: &TypedTable<K, V>,
+        range: impl RangeBounds<K::Given<'k>>,
+    ) -> Result<()> {
+        let id = table.id_in(&self.owner)?;
+        let (lower, upper) = encoded_bounds::<K>(&range);
+        let key_bytes_max = self.owner.engine.key_bytes_max();
+        let Some(from) = first_key_from(lower, key_bytes_max) else {
+            return Ok(());
+        };
+        // What comes first behind the range ends it.
+        let to = match upper {
+            Bound::Unbounded => None,
+            Bound::Included(last) => first_key_from(Bound::Excluded(last), key_bytes_max),
+            Bound::Excluded(end) => Some(end),
+        };
+        self.change(|owner, transaction| {
+            owner
+                .engine
+                .transaction_delete_range(transaction, id, &from, to.as_deref())
+        })
+    }
+
+    /// Removes every key that begins with `prefix`: see [`delete_range`](Self::delete_range).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn delete_prefix<'k, K: KeyPrefix, V: Value>(
+        &mut self,
+        table: &TypedTable<K, V>,
+        prefix: K::Prefix<'k>,
+    ) -> Result<()> {
+        let id = table.id_in(&self.owner)?;
+        let mut buffer = EncodeBuffer::new();
+        let prefix = K::encode_prefix(prefix, &mut buffer);
+        let to = match prefix_bounds(prefix).1 {
+            Bound::Excluded(end) => Some(end),
+            _ => None,
+        };
+        self.change(|owner, transaction| {
+            owner
+                .engine
+                .transaction_delete_range(transaction, id, prefix, to.as_deref())
+        })
+    }
+
+    /// Drops the table called `name`, with everything in it. Handles of it stay usable and
+    /// find it empty; what they write is not reached by the name. The space comes back
+    /// when maintenance has merged it. Answers whether there was such a table.
+    ///
+    /// # Errors
+    /// I/O or damage.
+    pub fn drop_table(&mut self, name: &str) -> Result<bool> {
+        let owner = Arc::clone(&self.owner);
+        let transaction = self
+            .transaction
+            .as_mut()
+            .expect("consumed only by commit and drop");
+        match owner
+            .engine
+            .transaction_drop_table(transaction, name.as_bytes())
+        {
+            Ok(()) => Ok(true),
+            Err(EngineError::NoSuchTable) => Ok(false),
+            Err(error) => Err(owner.error(error)),
+        }
     }
 
     /// Where `key` has the value `expected` (`None`: none), gives it the value

@@ -741,3 +741,78 @@ fn a_model_agrees_over_many_reopenings() {
         );
     }
 }
+
+#[test]
+fn ranges_are_deleted_and_tables_dropped() {
+    let directory = Directory::new("delete-range");
+    let database = Database::open(directory.path()).unwrap();
+    let numbers = database.typed_table::<u32, u32>("numbers").unwrap();
+    let names = database.typed_table::<&str, u32>("names").unwrap();
+    let mut write = database.begin_write().unwrap();
+    for number in 0..100 {
+        write.put(&numbers, number, number).unwrap();
+        write
+            .put(&names, &format!("{}:{number}", number % 3), number)
+            .unwrap();
+    }
+    write.commit().unwrap();
+    let before = database.begin_read().unwrap();
+
+    let mut write = database.begin_write().unwrap();
+    write.delete_range(&numbers, 10..20).unwrap();
+    write.delete_range(&numbers, 30..=40).unwrap();
+    write
+        .delete_range(&numbers, (Bound::Excluded(89), Bound::Unbounded))
+        .unwrap();
+    write.put(&numbers, 15, 1_500).unwrap();
+    write.delete_prefix(&names, "1:").unwrap();
+    write.commit().unwrap();
+    let expected: Vec<u32> = (0..90)
+        .filter(|number| !(10..20).contains(number) && !(30..=40).contains(number))
+        .chain([15])
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let check = |database: &Database| {
+        let read = database.begin_read().unwrap();
+        let found: Vec<u32> = read
+            .range(&numbers, ..)
+            .unwrap()
+            .map(|entry| entry.unwrap().0.key())
+            .collect();
+        assert_eq!(found, expected);
+        let reader = read.open(&numbers).unwrap();
+        assert_eq!(reader.len().unwrap(), expected.len() as u64);
+        assert_eq!(reader.get(15).unwrap().unwrap().value(), 1_500);
+        assert!(reader.get(16).unwrap().is_none());
+        let names = read.open(&names).unwrap();
+        assert_eq!(names.prefix("1:").unwrap().count(), 0);
+        assert_eq!(names.len().unwrap(), 67);
+    };
+    check(&database);
+    assert_eq!(before.open(&numbers).unwrap().len().unwrap(), 100);
+
+    let mut write = database.begin_write().unwrap();
+    assert!(write.drop_table("names").unwrap());
+    assert!(!write.drop_table("nothing").unwrap());
+    write.rollback();
+    check(&database);
+    let mut write = database.begin_write().unwrap();
+    assert!(write.drop_table("names").unwrap());
+    write.commit().unwrap();
+    assert_eq!(database.tables().unwrap().len(), 1);
+    assert_eq!(before.open(&names).unwrap().len().unwrap(), 100);
+    drop(before);
+    database.close().unwrap();
+
+    let database = Database::open(directory.path()).unwrap();
+    let numbers = database.typed_table::<u32, u32>("numbers").unwrap();
+    let read = database.begin_read().unwrap();
+    let reader = read.open(&numbers).unwrap();
+    assert_eq!(reader.len().unwrap(), expected.len() as u64);
+    assert!(database.existing_table("names").unwrap().is_none());
+    let again = database.typed_table::<&str, u32>("names").unwrap();
+    let read = database.begin_read().unwrap();
+    assert_eq!(read.open(&again).unwrap().len().unwrap(), 0);
+    assert!(database.verify().is_ok());
+}

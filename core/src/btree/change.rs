@@ -1,8 +1,10 @@
 //! What goes into an edit, and where its pages go.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::format::extent::ExtentRef;
 use crate::format::leaf::EntryKind;
 use crate::format::page_ref::{PageKind, PageRef};
+use crate::pager::{PageStore, Pager};
 
 /// Where new pages go, and what becomes of old ones.
 pub trait PageSink {
@@ -23,6 +25,35 @@ pub trait PageSink {
     /// # Errors
     /// I/O or corruption.
     fn release_extent(&mut self, reference: &[u8]) -> Result<()>;
+}
+
+/// Puts pages into the state that a page store is building.
+pub struct StoreSink<'a> {
+    /// The pages.
+    pub pager: &'a Pager,
+    /// The store.
+    pub store: &'a mut PageStore,
+    /// Whether new leaves are put into memory: those of a merge are read again
+    /// soon, those of a load would push out everything else.
+    pub keeps_leaves: bool,
+}
+
+impl PageSink for StoreSink<'_> {
+    fn append(&mut self, kind: PageKind, level: u8, plain: &mut [u8]) -> Result<PageRef> {
+        let keep = self.keeps_leaves || level > 0;
+        self.store.append(self.pager, kind, level, plain, keep)
+    }
+
+    fn release(&mut self, page: &PageRef) -> Result<()> {
+        self.store.release(self.pager, page)
+    }
+
+    fn release_extent(&mut self, reference: &[u8]) -> Result<()> {
+        match ExtentRef::decode(reference) {
+            Some(extent) => self.store.release_extent(self.pager, &extent),
+            None => Err(Error::Internal(240)),
+        }
+    }
 }
 
 /// What happens to one key.

@@ -24,7 +24,12 @@ pub enum Visited<'a> {
     /// A page, before it is read.
     Page(&'a PageRef),
     /// The extent that an entry's reference names (FORMAT.md 2.6).
-    Extent(&'a [u8]),
+    Extent {
+        /// The entry's key.
+        key: &'a [u8],
+        /// The reference.
+        reference: &'a [u8],
+    },
 }
 
 /// A page on the way to where the walk is.
@@ -233,13 +238,19 @@ impl Walk<'_> {
     }
 
     fn sum_leaf(&mut self, visit: &mut dyn FnMut(Visited<'_>) -> Result<()>) -> Result<()> {
-        let leaf = Leaf::new(self.page(0)?);
+        let page_bytes = self.pager.layout().plain_bytes;
+        let page = self.pages.get(..page_bytes).ok_or(Error::Internal(89))?;
+        let leaf = Leaf::new(page);
         let mut found = RootRecord::default();
         for index in 0..leaf.count() {
             let entry = leaf.entry(index);
             let is_extent = entry.kind == EntryKind::Extent;
             if is_extent {
-                visit(Visited::Extent(entry.value))?;
+                let length = leaf.copy_key(index, self.key);
+                visit(Visited::Extent {
+                    key: self.key.get(..length).unwrap_or(&[]),
+                    reference: entry.value,
+                })?;
             }
             sum(
                 &mut found,

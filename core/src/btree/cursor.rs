@@ -4,7 +4,7 @@
 //! it remembers the reference and the child's index: pages never change, so that
 //! they can be fetched again at any time, mostly by one probe.
 
-use super::lookup::{Root, checked_child, damaged};
+use super::lookup::{Found, Root, checked_child, damaged};
 use crate::error::{CorruptionReason, Error, Result};
 use crate::format::branch::Branch;
 use crate::format::leaf::{Leaf, LeafEntry};
@@ -90,6 +90,25 @@ impl<'p> TreeCursor<'p> {
         self.leaf
             .as_ref()
             .map(|pin| Leaf::new(pin.bytes()).entry(self.index))
+    }
+
+    /// The entry that the cursor stands on, its page pinned.
+    #[must_use]
+    pub fn into_found(self) -> Option<Found<'p>> {
+        let index = self.index;
+        self.leaf.map(|pin| {
+            let entry = Leaf::new(pin.bytes()).entry(index);
+            let (kind, sequence) = (entry.kind, entry.sequence);
+            let (expiry_ms, metadata) = (entry.expiry_ms, entry.metadata);
+            Found {
+                pin,
+                index,
+                kind,
+                sequence,
+                expiry_ms,
+                metadata,
+            }
+        })
     }
 
     /// Copies the key that the cursor stands on into `buffer`; answers its length.

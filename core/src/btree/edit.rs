@@ -19,6 +19,10 @@
 //! Nothing of the old tree is touched but by opening it, and what is opened is
 //! released: the sink decides when its space may be reused.
 
+mod range;
+
+pub use range::{release_below, release_tree};
+
 use super::change::{Change, PageSink};
 use super::lookup::{Root, checked_child};
 use super::stage::{Body, Format, Item, KeyBuffer, Stage};
@@ -179,9 +183,9 @@ impl Editor {
         self.last_change.set(key);
         self.has_change = true;
         self.last_is_put = matches!(change, Change::Put { .. });
-        if self.old_root.is_some() {
+        if self.old_root.is_some() && !self.old_is_exhausted() {
             self.seek(pager, sink, key)?;
-            self.stage_until(pager, sink, Some(key))?;
+            self.stage_until(pager, sink, Some((key, &change)))?;
         }
         if let Change::Put {
             kind,
@@ -374,21 +378,21 @@ impl Editor {
         Ok(())
     }
 
-    /// Stages the open leaf's entries before `key`, or all that are left, and
-    /// skips the entry of `key` itself.
+    /// Stages the open leaf's entries before the key of a change, or all that are
+    /// left, and skips the entry of that key itself.
     fn stage_until(
         &mut self,
         pager: &Pager,
         sink: &mut dyn PageSink,
-        key: Option<&[u8]>,
+        change: Option<(&[u8], &Change<'_>)>,
     ) -> Result<()> {
         let page = self.open_page(0)?;
         let pin = pager.page(&page, self.table)?;
         let leaf = Leaf::new(pin.bytes());
         let from = self.levels.first().map_or(0, |level| level.open.index);
-        let (until, skips) = match key {
+        let (until, skips) = match change {
             None => (leaf.count(), false),
-            Some(key) => match leaf.search(key) {
+            Some((key, _)) => match leaf.search(key) {
                 Ok(index) => (index, true),
                 Err(index) => (index, false),
             },
@@ -399,7 +403,12 @@ impl Editor {
         let mut behind = until.max(from);
         if skips && until >= from {
             let entry = leaf.entry(until);
-            if entry.kind == EntryKind::Extent {
+            // A merge of runs that is done again puts the extent that is there already.
+            let stays = change.is_some_and(|(_, change)| {
+                matches!(*change, Change::Put { kind: EntryKind::Extent, value, .. }
+                    if value == entry.value)
+            });
+            if entry.kind == EntryKind::Extent && !stays {
                 sink.release_extent(entry.value)?;
             }
             behind = until + 1;

@@ -69,10 +69,12 @@ pub fn with_leaf<'p, R>(
 
 /// A value in a pinned leaf.
 pub struct Found<'p> {
-    pin: Pin<'p>,
-    index: usize,
-    /// Put or extent reference.
+    pub(super) pin: Pin<'p>,
+    pub(super) index: usize,
+    /// Put or extent reference; in a run, tombstone, too.
     pub kind: EntryKind,
+    /// The commit that wrote it, in a run; else 0.
+    pub sequence: u64,
     /// Expiry in milliseconds since 1970.
     pub expiry_ms: Option<u64>,
     /// The metadata byte.
@@ -107,6 +109,7 @@ pub fn get<'p>(
                 pin,
                 index,
                 kind: entry.kind,
+                sequence: entry.sequence,
                 expiry_ms: entry.expiry_ms,
                 metadata: entry.metadata,
             }))

@@ -23,8 +23,8 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-pub use change::{Change, PageSink};
+pub use change::{Change, PageSink, StoreSink};
 pub use check::{Visited, check_buffer_bytes, check_tree};
 pub use cursor::{CursorPosition, TreeCursor};
-pub use edit::Editor;
+pub use edit::{Editor, release_below, release_tree};
 pub use lookup::{Found, Root, count_below, get, with_leaf};

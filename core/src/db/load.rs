@@ -6,6 +6,7 @@
 //! all memtables are full. Commits made meanwhile count as later than the load.
 
 use super::{Engine, Maintenance, PutOptions, maintain};
+use crate::btree::StoreSink;
 use crate::btree::{Change, Root};
 use crate::error::{Error, KeySample, Limit, Result};
 use crate::format::catalogue::RootRecord;
@@ -13,7 +14,7 @@ use crate::format::extent::EXTENT_REF_BYTES;
 use crate::format::leaf::EntryKind;
 use crate::limits::inline_value_bytes_max;
 use crate::sync::{ExclusiveGuard, Ordering};
-use maintain::{ChangedRoot, Sink};
+use maintain::{ChangedRoot, Publishing};
 
 /// A load under way. Dropped before it is finished, it leaves nothing.
 pub struct Load<'e> {
@@ -27,25 +28,27 @@ pub struct Load<'e> {
 
 impl Engine {
     /// Begins a load into a table, which may hold entries: those of the same keys
-    /// are replaced. Nothing may be in memtables that is not merged yet, since it
-    /// would count as later.
+    /// are replaced. Nothing may stand above the trees, since it would count as later.
     ///
     /// # Errors
-    /// [`Error::Busy`] while maintenance is owned, or memtables hold something:
-    /// freeze and merge first.
+    /// [`Error::Busy`] while maintenance is owned, or something stands above the trees:
+    /// [`drain`](Self::drain) first.
     pub fn begin_load(&self, table: u32) -> Result<Load<'_>> {
         self.check_writable()?;
         let mut maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
-        let current = self.current_version();
-        let all_empty = current
-            .memtables()
-            .filter_map(|index| self.memtable(index).ok())
-            .all(|slot| slot.memtable.is_empty());
+        let sources = self.current_version().sources;
+        let is_empty = sources.iter().all(|source| {
+            let memtable = source
+                .memtable()
+                .and_then(|index| self.front.memtable(index));
+            memtable.is_some_and(|slot| slot.memtable.is_empty())
+        });
         let epochs = self.pager.epochs();
-        if maintenance.merge.is_some() || !all_empty || !self.versions.has_room(epochs) {
+        let is_idle = maintenance.work.is_none() && maintenance.paused.is_none();
+        if !is_idle || !is_empty || !self.front.versions.has_room(epochs) {
             return Err(Error::Busy);
         }
-        let oldest = self.versions.oldest_generation(epochs);
+        let oldest = self.front.versions.oldest_generation(epochs);
         while maintenance.store.reclaim(&self.pager, oldest)? {}
         let roots = maintenance.store.published().roots;
         let before = self.root_record(roots.as_ref(), table, true)?;
@@ -112,7 +115,7 @@ impl Load<'_> {
             sequence: 0,
             value: if inline { value } else { &reference },
         };
-        let mut sink = Sink {
+        let mut sink = StoreSink {
             pager: &engine.pager,
             store,
             keeps_leaves: false,
@@ -139,7 +142,7 @@ impl Load<'_> {
             changed_count,
             ..
         } = &mut *maintenance;
-        let mut sink = Sink {
+        let mut sink = StoreSink {
             pager: &engine.pager,
             store,
             keeps_leaves: false,
@@ -154,7 +157,11 @@ impl Load<'_> {
             };
         }
         *changed_count = 1;
-        engine.flip(maintenance, None)?;
+        let publishing = Publishing {
+            runs: *maintenance.store.runs(),
+            ..Publishing::default()
+        };
+        engine.flip(maintenance, &publishing, |sources| *sources)?;
         self.is_over = true;
         Ok(self.rows)
     }

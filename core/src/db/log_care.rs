@@ -68,7 +68,7 @@ impl Engine {
 
     /// Freezes the active memtable so that a merge frees the log, unless one waits.
     fn freeze_for_log(&self) -> Result<bool> {
-        if self.current_version().memtable_count > 1 {
+        if self.current_version().sources.memtables().count() > 1 {
             return Ok(false);
         }
         match self.freeze_front() {

@@ -1,34 +1,33 @@
-//! Maintenance: merging full memtables into the trees, in steps.
+//! Maintenance: what moves from memtables into runs and trees, in steps.
 //!
-//! # A merge
-//! Takes the oldest frozen memtable once durable has passed its last commit. Its
-//! keys are gone through in order, table by table, each table's tree edited with
-//! the newest version of each key. When enough was written (a *slice*), the tree
-//! being edited is finished, the changed roots go into the roots tree, and the
-//! page store flips. Readers get the new roots at once; the memtable stays on
-//! top of them until the last slice, so that every state in between reads right,
-//! and a slice may be repeated: after a crash the log holds all of it still.
+//! # Work
+//! There is one owner of maintenance, and one piece of work at a time that builds a new
+//! state of the page file: a memtable written as a run (`make_run`), or a slice of a
+//! merge, of a memtable or of runs (`merge`). Each ends with a flip. Between two
+//! slices of a merge of runs a memtable that waits is written as a run first, since
+//! that frees its arena for writers.
 //!
-//! The last flip names the memtable's last commit as merged; the memtable leaves
-//! the version list, and is reset when no version that somebody reads lists it.
+//! With runs (`Options::runs` is not 0) a frozen memtable that is durable becomes a run.
+//! Runs are merged into the trees when there are `Options::runs` of them, or at
+//! least two that together are half as large as the trees, or when everything is to
+//! drain. Without runs each memtable is merged by itself.
 //!
 //! # Errors
 //! What fails before the flip is abandoned: the store is again as published, and
-//! the merge goes on from its last slice when polled again. A full storage is
-//! such an error; reads and (until the memtables are full) writes go on.
+//! the work begins anew from what was published last. A full storage is such an
+//! error; reads and (until the memtables are full) writes go on. What fails after the
+//! flip is durable poisons the engine.
 
-use super::{Engine, Maintenance, NONE, STATE_FREE, STATE_FROZEN, STATE_MERGED};
-use crate::btree::{Change, PageSink, Root};
+use super::make_run::MakeRun;
+use super::merge::{Merge, MergeFrom};
+use super::{Engine, Maintenance, STATE_FREE, STATE_FROZEN, STATE_MERGED};
+use crate::btree::{Change, Root, StoreSink};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
-use crate::format::extent::{EXTENT_REF_BYTES, ExtentRef};
 use crate::format::leaf::EntryKind;
-use crate::format::page_ref::{PageKind, PageRef};
-use crate::limits::inline_value_bytes_max;
-use crate::memtable::{Cursor, RecordKind};
-use crate::pager::{FlipInput, PageStore, Pager};
+use crate::pager::{FlipInput, RunList};
 use crate::sync::Ordering;
-use crate::txn::{MEMTABLES_MAX, VersionState};
+use crate::txn::{SourceId, Sources, VersionState};
 use lightning_platform::IoErrorKind;
 
 /// How much one call may do.
@@ -60,19 +59,15 @@ pub struct Progress {
     pub is_behind: bool,
 }
 
-/// A memtable being merged.
+/// What is being built.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and nothing to box it with"
+)]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Merge {
-    memtable: u32,
-    /// What is merged next.
-    cursor: Cursor,
-    /// What was next when the last slice was published.
-    slice_cursor: Cursor,
-    /// The table that the editor has open.
-    table: Option<u32>,
-    /// Bytes written when the slice began.
-    slice_start: u64,
-    begun: bool,
+pub(super) enum Work {
+    Merge(Merge),
+    MakeRun(MakeRun),
 }
 
 /// A table's new root, until it is in the roots tree.
@@ -83,41 +78,21 @@ pub(super) struct ChangedRoot {
     pub entries_before: u64,
 }
 
-/// Which part of a merge a flip publishes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct MergedSlice {
-    memtable: u32,
-    last_sequence: u64,
-    is_last: bool,
-}
-
 /// Tables that one slice changes at most.
 pub(super) const CHANGED_ROOTS: usize = 64;
 
-pub(super) struct Sink<'a> {
-    pub pager: &'a Pager,
-    pub store: &'a mut PageStore,
-    /// Whether new leaves are put into memory: those of a merge are read again
-    /// soon, those of a load would push out everything else.
-    pub keeps_leaves: bool,
-}
-
-impl PageSink for Sink<'_> {
-    fn append(&mut self, kind: PageKind, level: u8, plain: &mut [u8]) -> Result<PageRef> {
-        let keep = self.keeps_leaves || level > 0;
-        self.store.append(self.pager, kind, level, plain, keep)
-    }
-
-    fn release(&mut self, page: &PageRef) -> Result<()> {
-        self.store.release(self.pager, page)
-    }
-
-    fn release_extent(&mut self, reference: &[u8]) -> Result<()> {
-        match ExtentRef::decode(reference) {
-            Some(extent) => self.store.release_extent(self.pager, &extent),
-            None => Err(Error::Internal(240)),
-        }
-    }
+/// What a flip publishes besides the changed roots. Sequences never fall: 0 leaves one as
+/// it is.
+#[derive(Default)]
+pub(super) struct Publishing {
+    /// All commits up to it are in trees and runs.
+    pub merged_sequence: u64,
+    /// No commit above it is in the trees, even in part.
+    pub touched_sequence: u64,
+    /// Transactions that began below it can't be validated any more.
+    pub validation_floor: u64,
+    /// The runs that stand on the trees.
+    pub runs: RunList,
 }
 
 impl Engine {
@@ -137,24 +112,39 @@ impl Engine {
             Ok(worked) => progress.worked |= worked,
             Err(error) => failure = Some(error),
         }
-        progress.worked |= self.reset_merged()?;
-        if maintenance.merge.is_none() {
-            maintenance.merge = self.next_merge(&mut progress);
+        progress.worked |= self.give_back(&mut maintenance)?;
+        if maintenance.store.must_abandon() {
+            // Giving up failed the last time, reading the catalogue.
+            maintenance.store.abandon(&self.pager)?;
         }
-        if maintenance.merge.is_some() {
+        let next = match maintenance.work.take() {
+            Some(work) => Some(work),
+            None => self.next_work(&mut maintenance, &mut progress)?,
+        };
+        if let Some(work) = next {
             progress.is_behind = true;
-            match self.merge_step(&mut maintenance, budget.entries) {
-                Ok(worked) => {
-                    progress.worked |= worked;
+            let stepped = match work {
+                Work::Merge(merge) => self.merge_step(&mut maintenance, merge, budget.entries),
+                Work::MakeRun(run) => self.make_run_step(&mut maintenance, run, budget.entries),
+            };
+            match stepped {
+                Ok(left) => {
+                    progress.worked = true;
+                    match left {
+                        Some(Work::Merge(merge)) if merge.is_between_slices() => {
+                            maintenance.paused = Some(merge);
+                        }
+                        left => maintenance.work = left,
+                    }
                     self.storage_full
                         .store(failure.is_some(), Ordering::Relaxed);
                 }
                 Err(error) => {
-                    self.give_up_slice(&mut maintenance, error)?;
+                    self.give_up(&mut maintenance, &work, error)?;
                     return Err(error);
                 }
             }
-            progress.worked |= self.reset_merged()?;
+            progress.worked |= self.give_back(&mut maintenance)?;
         }
         match failure {
             Some(error) if !progress.worked => Err(error),
@@ -177,11 +167,82 @@ impl Engine {
         Ok(true)
     }
 
-    /// The oldest frozen memtable, if it is durable.
-    fn next_merge(&self, progress: &mut Progress) -> Option<Merge> {
-        let current = self.current_version();
-        let oldest = current.memtables().next_back()?;
-        let slot = self.memtable(oldest).ok()?;
+    /// Asks that everything be merged into the trees, so that reads find one source.
+    /// Answers whether something still stands above them: then maintenance is to be
+    /// polled, and this asked again.
+    ///
+    /// # Errors
+    /// As [`freeze_front`](Self::freeze_front).
+    pub fn drain(&self) -> Result<bool> {
+        let froze = self.freeze_front()?;
+        let sources = self.current_version().sources;
+        let stands = froze || sources.count() > 1;
+        self.wants_drain.store(stands, Ordering::Release);
+        Ok(stands)
+    }
+
+    /// What is to be built next.
+    fn next_work(
+        &self,
+        maintenance: &mut Maintenance,
+        progress: &mut Progress,
+    ) -> Result<Option<Work>> {
+        if !self.front.versions.has_room(self.pager.epochs()) {
+            progress.is_behind = true;
+            return Ok(None);
+        }
+        let sources = self.current_version().sources;
+        let frozen = self.oldest_frozen(&sources, progress);
+        // A merge of runs that was begun goes on, but lets a memtable go first.
+        let begun = maintenance.paused.take();
+        if let Some(merge) = begun
+            && matches!(merge.from(), MergeFrom::Memtable(_))
+        {
+            return Ok(Some(Work::Merge(merge)));
+        }
+        if let Some(memtable) = frozen
+            && self.options.runs > 0
+            && let Some(run) = self.begin_run(maintenance, memtable)?
+        {
+            maintenance.paused = begun;
+            return Ok(Some(Work::MakeRun(run)));
+        }
+        if let Some(merge) = begun {
+            return Ok(Some(Work::Merge(merge)));
+        }
+        if sources.runs().next().is_some() {
+            // A memtable that can't be a run waits for the runs below it.
+            let from = self.runs_to_merge(maintenance, frozen.is_some());
+            return Ok(from.map(|from| Work::Merge(Merge::new(from))));
+        }
+        if frozen.is_none() && sources.count() <= 1 {
+            self.wants_drain.store(false, Ordering::Release);
+        }
+        Ok(frozen.map(|memtable| Work::Merge(Merge::new(MergeFrom::Memtable(memtable)))))
+    }
+
+    /// Which runs are to be merged now, if any.
+    fn runs_to_merge(&self, maintenance: &Maintenance, is_pressed: bool) -> Option<MergeFrom> {
+        let runs = maintenance.store.runs();
+        if runs.merging() > 0 {
+            // Merged in part before the database was opened: the very same again.
+            return Some(MergeFrom::Runs(runs.merging()));
+        }
+        let most = (self.options.runs as usize).max(1);
+        let run_bytes: u64 = runs.iter().map(|run| run.written_bytes).sum();
+        let used = maintenance.store.statistics(self.pager.layout()).used_bytes;
+        let is_due = runs.count() >= most
+            || runs.count() >= 2 && run_bytes >= used.saturating_sub(run_bytes) / 2
+            || is_pressed
+            || self.options.runs == 0
+            || self.wants_drain.load(Ordering::Acquire);
+        is_due.then(|| MergeFrom::Runs(runs.count().min(most.max(2))))
+    }
+
+    /// The oldest memtable, where it is frozen and durable.
+    fn oldest_frozen(&self, sources: &Sources, progress: &mut Progress) -> Option<u32> {
+        let oldest = sources.memtables().next_back()?;
+        let slot = self.front.memtable(oldest)?;
         if slot.state.load(Ordering::Acquire) != STATE_FROZEN {
             return None;
         }
@@ -190,132 +251,28 @@ impl Engine {
             progress.wants_sync = true;
             return None;
         }
-        let mut cursor = Cursor::new();
-        cursor.seek_first(&slot.memtable);
-        Some(Merge {
-            memtable: oldest,
-            cursor,
-            slice_cursor: cursor,
-            table: None,
-            slice_start: 0,
-            begun: false,
-        })
+        Some(oldest)
     }
 
-    /// Merges up to `entries` keys, and flips where a slice is full or the end reached.
-    fn merge_step(&self, maintenance: &mut Maintenance, entries: u32) -> Result<bool> {
-        let Some(mut merge) = maintenance.merge else {
-            return Ok(false);
-        };
-        let epochs = self.pager.epochs();
-        if maintenance.store.must_abandon() {
-            // Giving up failed the last time, reading the catalogue.
-            maintenance.store.abandon(&self.pager)?;
-        }
-        if !merge.begun {
-            if !self.versions.has_room(epochs) {
-                return Ok(false);
-            }
-            let oldest = self.versions.oldest_generation(epochs);
-            while maintenance.store.reclaim(&self.pager, oldest)? {}
-            merge.slice_start = maintenance.store.written_bytes();
-            merge.begun = true;
-            maintenance.changed_count = 0;
-        }
-        let memtable = &self.memtable(merge.memtable)?.memtable;
-        let roots = maintenance.store.published().roots;
-        let mut exhausted = false;
-        let mut slice_is_full = false;
-        for _ in 0..entries {
-            let Some(entry) = merge.cursor.entry(memtable) else {
-                exhausted = true;
-                break;
-            };
-            let table = entry.table();
-            if merge.table != Some(table) {
-                self.finish_table(maintenance, &mut merge)?;
-                if maintenance.changed_count >= maintenance.changed.len() {
-                    slice_is_full = true;
-                    break;
-                }
-                let record = self.root_record(roots.as_ref(), table, true)?;
-                maintenance.editor.begin(
-                    &Root {
-                        page: record.root,
-                        table,
-                    },
-                    false,
-                )?;
-                merge.table = Some(table);
-                if let Some(slot) = maintenance.changed.get_mut(maintenance.changed_count) {
-                    *slot = ChangedRoot {
-                        table,
-                        record,
-                        entries_before: record.entries,
-                    };
-                }
-            }
-            let mut reference = [0; EXTENT_REF_BYTES];
-            let inline =
-                entry.value().len() <= inline_value_bytes_max(self.pager.layout().page_bytes);
-            if entry.kind() == RecordKind::Put && !inline {
-                let extent = maintenance
-                    .store
-                    .append_extent(&self.pager, table, entry.value())?;
-                reference = extent.encode();
-            }
-            let change = match entry.kind() {
-                RecordKind::Put => Change::Put {
-                    kind: if inline {
-                        EntryKind::Put
-                    } else {
-                        EntryKind::Extent
-                    },
-                    expiry_ms: entry.expiry_ms(),
-                    metadata: entry.metadata(),
-                    sequence: 0,
-                    value: if inline { entry.value() } else { &reference },
-                },
-                RecordKind::Delete => Change::Delete,
-                RecordKind::RangeDelete | RecordKind::Extent => return Err(Error::Internal(241)),
-            };
-            let Maintenance { store, editor, .. } = &mut *maintenance;
-            let mut sink = Sink {
-                pager: &self.pager,
-                store,
-                keeps_leaves: true,
-            };
-            editor.apply(&self.pager, &mut sink, entry.key(), change)?;
-            merge.cursor.next_key(memtable);
-            let written = maintenance
-                .store
-                .written_bytes()
-                .saturating_sub(merge.slice_start);
-            if written >= self.slice_bytes(maintenance) {
-                slice_is_full = true;
-                break;
-            }
-        }
-        if exhausted || slice_is_full {
-            self.finish_table(maintenance, &mut merge)?;
-            let is_last = merge.cursor.entry(memtable).is_none();
-            let last_sequence = self.memtable(merge.memtable)?.memtable.last_sequence();
-            let merged = MergedSlice {
-                memtable: merge.memtable,
-                last_sequence,
-                is_last,
-            };
-            self.flip(maintenance, Some(&merged))?;
-            merge.slice_cursor = merge.cursor;
-            merge.begun = false;
-            maintenance.merge = if is_last { None } else { Some(merge) };
-        } else {
-            maintenance.merge = Some(merge);
-        }
-        Ok(true)
+    /// Whether a memtable waits that could become a run.
+    pub(super) fn run_waits(&self) -> bool {
+        let sources = self.current_version().sources;
+        self.options.runs > 0
+            && sources.runs().count() < crate::limits::RUNS_MAX
+            && self
+                .oldest_frozen(&sources, &mut Progress::default())
+                .is_some()
     }
 
-    fn slice_bytes(&self, maintenance: &Maintenance) -> u64 {
+    /// Makes the space that no snapshot needs reusable, before something is built.
+    pub(super) fn reclaim(&self, maintenance: &mut Maintenance) -> Result<()> {
+        let oldest = self.front.versions.oldest_generation(self.pager.epochs());
+        while maintenance.store.reclaim(&self.pager, oldest)? {}
+        maintenance.changed_count = 0;
+        Ok(())
+    }
+
+    pub(super) fn slice_bytes(&self, maintenance: &Maintenance) -> u64 {
         let layout = self.pager.layout();
         let file = maintenance.store.statistics(layout).file_bytes;
         (file / 32)
@@ -323,9 +280,42 @@ impl Engine {
             .max(self.options.slice_bytes_min)
     }
 
+    /// Has the editor open a table's tree. `false`: as many were changed as one flip
+    /// publishes.
+    pub(super) fn open_table(&self, maintenance: &mut Maintenance, table: u32) -> Result<bool> {
+        let Maintenance {
+            store,
+            editor,
+            changed,
+            changed_count,
+            ..
+        } = maintenance;
+        let Some(slot) = changed.get_mut(*changed_count) else {
+            return Ok(false);
+        };
+        let record = self.root_record(store.published().roots.as_ref(), table, true)?;
+        editor.begin(
+            &Root {
+                page: record.root,
+                table,
+            },
+            false,
+        )?;
+        *slot = ChangedRoot {
+            table,
+            record,
+            entries_before: record.entries,
+        };
+        Ok(true)
+    }
+
     /// Ends the edit of the table that the editor has open.
-    fn finish_table(&self, maintenance: &mut Maintenance, merge: &mut Merge) -> Result<()> {
-        if merge.table.take().is_none() {
+    pub(super) fn finish_table(
+        &self,
+        maintenance: &mut Maintenance,
+        table: &mut Option<u32>,
+    ) -> Result<()> {
+        if table.take().is_none() {
             return Ok(());
         }
         let Maintenance {
@@ -335,12 +325,16 @@ impl Engine {
             changed_count,
             ..
         } = maintenance;
-        let mut sink = Sink {
+        let mut sink = StoreSink {
             pager: &self.pager,
             store,
             keeps_leaves: true,
         };
-        let record = editor.finish(&self.pager, &mut sink)?;
+        let record = if editor.has_changes() {
+            editor.finish(&self.pager, &mut sink)?
+        } else {
+            return Ok(());
+        };
         if let Some(slot) = changed.get_mut(*changed_count) {
             slot.record = record;
             *changed_count += 1;
@@ -348,11 +342,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Publishes the changed roots: those of a slice, or of a load.
+    /// Publishes the changed roots and what `publishing` says, durably; then `sources`
+    /// makes the version that readers find from the current one's, under the
+    /// sequencer's lock.
     pub(super) fn flip(
         &self,
         maintenance: &mut Maintenance,
-        slice: Option<&MergedSlice>,
+        publishing: &Publishing,
+        sources: impl FnOnce(&Sources) -> Sources,
     ) -> Result<()> {
         let before = *maintenance.store.superblock();
         let mut roots = maintenance.store.published().roots;
@@ -372,7 +369,7 @@ impl Engine {
                 },
                 false,
             )?;
-            let mut sink = Sink {
+            let mut sink = StoreSink {
                 pager: &self.pager,
                 store,
                 keeps_leaves: true,
@@ -396,68 +393,51 @@ impl Engine {
             }
             roots = editor.finish(&self.pager, &mut sink)?.root;
         }
-        let last = slice.filter(|slice| slice.is_last);
-        let merged_sequence = last.map_or(before.merged_sequence, |last| last.last_sequence);
-        let touched = slice.map_or(before.touched_sequence, |slice| slice.last_sequence);
+        let merged_sequence = publishing.merged_sequence.max(before.merged_sequence);
         let (wall_time_ms, next_table) = {
             let sequencer = self.sequencer.lock();
             (sequencer.wall_time_ms, sequencer.next_table)
         };
-        let first_segment = if last.is_some() {
-            self.first_segment_for(merged_sequence)
-                .unwrap_or(before.first_segment)
-        } else {
-            before.first_segment
-        };
+        let first_segment = self
+            .first_segment_for(merged_sequence)
+            .unwrap_or(before.first_segment)
+            .max(before.first_segment);
         let input = FlipInput {
             roots,
             entries,
             merged_sequence,
-            touched_sequence: touched.max(before.touched_sequence),
+            touched_sequence: publishing.touched_sequence.max(before.touched_sequence),
             durable_sequence: self.durable.load(Ordering::SeqCst),
             first_segment,
             wall_time_ms,
             next_table,
+            runs: publishing.runs,
         };
         let published = store.flip(&self.pager, input)?;
         maintenance.changed_count = 0;
         self.note_store(maintenance);
-        {
-            let mut sequencer = self.sequencer.lock();
-            let current = self.versions.current();
-            let mut memtables = [NONE; MEMTABLES_MAX];
-            let mut memtable_count = 0;
-            let gone = last.map(|last| last.memtable);
-            let kept = current.memtables().filter(|index| Some(*index) != gone);
-            for (to, from) in memtables.iter_mut().zip(kept) {
-                *to = from;
-                memtable_count += 1;
-            }
-            let state = VersionState {
-                generation: published.generation,
-                merged_sequence,
-                roots: published.roots,
-                memtables,
-                memtable_count,
-            };
-            // Only maintenance may take the last free slot, and it looked for one
-            // before the slice began.
-            self.versions
-                .publish(self.pager.epochs(), &state)
-                .map_err(|_| Error::Internal(242))?;
-            if let Some(last) = last {
-                let floor = sequencer.validation_floor.max(last.last_sequence);
-                sequencer.validation_floor = floor;
-                let slot = self.memtable(last.memtable)?;
-                slot.state.store(STATE_MERGED, Ordering::Release);
-                self.merged.store(merged_sequence, Ordering::SeqCst);
-            }
-        }
+        // From here on nothing may fail: what is on the medium is the truth.
+        let mut sequencer = self.sequencer.lock();
+        let current = self.front.versions.current();
+        let state = VersionState {
+            generation: published.generation,
+            merged_sequence,
+            roots: published.roots,
+            sources: sources(&current.sources),
+        };
+        // Only maintenance may take the last free slot, and it looked for one
+        // before it began.
+        self.front
+            .versions
+            .publish(self.pager.epochs(), &state)
+            .map_err(|_| self.poison(Error::Internal(242)))?;
+        self.merged.store(merged_sequence, Ordering::SeqCst);
+        sequencer.validation_floor = sequencer.validation_floor.max(publishing.validation_floor);
         Ok(())
     }
 
     /// The oldest log segment that is needed when everything up to `merged` is in
-    /// the trees; `None` while the log is in use.
+    /// trees and runs; `None` while the log is in use.
     fn first_segment_for(&self, merged: u64) -> Option<u64> {
         let log = self.log.as_ref()?;
         for attempt in 0..256 {
@@ -472,26 +452,24 @@ impl Engine {
     pub(super) fn note_store(&self, maintenance: &Maintenance) {
         let statistics = maintenance.store.statistics(self.pager.layout());
         let counters = &self.statistics;
-        counters
-            .entries
-            .store(maintenance.store.entries(), Ordering::Relaxed);
-        counters
-            .file_bytes
-            .store(statistics.file_bytes, Ordering::Relaxed);
-        counters
-            .used_bytes
-            .store(statistics.used_bytes, Ordering::Relaxed);
-        counters
-            .pending_bytes
-            .store(statistics.pending_bytes, Ordering::Relaxed);
-        counters
-            .written_bytes
-            .store(statistics.written_bytes, Ordering::Relaxed);
-        counters.flips.store(statistics.flips, Ordering::Relaxed);
+        let runs = maintenance.store.runs();
+        let run_bytes = runs.iter().map(|run| run.written_bytes).sum();
+        for (counter, value) in [
+            (&counters.entries, maintenance.store.entries()),
+            (&counters.file_bytes, statistics.file_bytes),
+            (&counters.used_bytes, statistics.used_bytes),
+            (&counters.pending_bytes, statistics.pending_bytes),
+            (&counters.written_bytes, statistics.written_bytes),
+            (&counters.flips, statistics.flips),
+            (&counters.runs, runs.count() as u64),
+            (&counters.run_bytes, run_bytes),
+        ] {
+            counter.store(value, Ordering::Relaxed);
+        }
     }
 
-    /// After an error: back to what is published, and to the slice's beginning.
-    fn give_up_slice(&self, maintenance: &mut Maintenance, error: Error) -> Result<()> {
+    /// After an error: back to what is published, and to where the work began.
+    fn give_up(&self, maintenance: &mut Maintenance, work: &Work, error: Error) -> Result<()> {
         let full = match error {
             Error::Io { error, .. } => error.kind == IoErrorKind::StorageFull,
             Error::OverLimit {
@@ -501,10 +479,9 @@ impl Engine {
             _ => false,
         };
         self.storage_full.store(full, Ordering::Relaxed);
-        if let Some(merge) = &mut maintenance.merge {
-            merge.cursor = merge.slice_cursor;
-            merge.table = None;
-            merge.begun = false;
+        match work {
+            Work::Merge(merge) => maintenance.paused = Some(merge.again()),
+            Work::MakeRun(run) => maintenance.keeper.give_back(run.reserved()),
         }
         maintenance.changed_count = 0;
         match maintenance.store.abandon(&self.pager) {
@@ -513,12 +490,23 @@ impl Engine {
         }
     }
 
-    /// Resets the memtables that are merged and that nobody reads any more.
-    pub(super) fn reset_merged(&self) -> Result<bool> {
+    /// Gives back memtables that are in runs or trees, and slots of runs that are in
+    /// the trees, where nobody reads them any more.
+    pub(super) fn give_back(&self, maintenance: &mut Maintenance) -> Result<bool> {
         let mut any = false;
-        for (index, slot) in (0_u32..).zip(self.memtables.iter()) {
-            if slot.state.load(Ordering::Acquire) != STATE_MERGED
-                || self.versions.lists(self.pager.epochs(), index)
+        for (index, slot) in (0_u32..).zip(self.front.memtables.iter()) {
+            if slot.state.load(Ordering::Acquire) != STATE_MERGED {
+                continue;
+            }
+            let retired = maintenance.retired.get_mut(index as usize);
+            let stamp = retired.as_ref().and_then(|retired| **retired);
+            let epochs = self.pager.epochs();
+            if self
+                .front
+                .versions
+                .lists(epochs, SourceId::of_memtable(index))
+                || stamp.is_some_and(|stamp| !epochs.is_unseen(stamp))
+                || slot.pins.load(Ordering::Acquire) > 0
             {
                 continue;
             }
@@ -531,17 +519,23 @@ impl Engine {
                 }
             }
             let mut writer = slot.memtable.writer().ok_or(Error::Internal(243))?;
-            // SAFETY: it is neither active nor listed by a version that is not free,
-            // so that no snapshot reads it, and none will: a merged memtable is
-            // never listed again before it is reset. Readers that were counted
-            // left with Release and were seen gone with Acquire. The sequencer reads
-            // only what the current version lists, the log has left it, and the
-            // merge that read it has ended in this very owner of maintenance.
+            // SAFETY: it is neither active nor listed by a version that is not free:
+            // either those were given back, and their readers seen gone, or the run
+            // made of it was put in its place, and every epoch that may have seen it
+            // before has ended. Values that were lent from it, which only who found it
+            // in such an epoch can take, are given back, seen with Acquire. It is never
+            // listed again before it is reset. The sequencer reads only what the current
+            // version lists, the log has left it, and the work that read it has ended
+            // in this very owner of maintenance.
             unsafe { writer.reset() }
             drop(writer);
+            if let Some(retired) = retired {
+                *retired = None;
+            }
             slot.state.store(STATE_FREE, Ordering::Release);
             any = true;
         }
+        any |= self.free_run_slots(maintenance);
         Ok(any)
     }
 }

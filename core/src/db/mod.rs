@@ -1,9 +1,12 @@
 //! The engine: one database, driven by its caller.
 //!
 //! # What is where
-//! `open` brings a database up, with `replay`; `read` answers; `write` takes commits in;
-//! `flush` makes them durable; `maintain` merges memtables into the trees and
-//! gives space back, `log_care` prepares the log; `load` fills a table past them. `slots` lends transactions their memory.
+//! `open` brings a database up, with `replay`; `read` answers; `write` takes commits in,
+//! which `validate` judges;
+//! `flush` makes them durable; `maintain` chooses what is built next: `make_run` turns a
+//! memtable into a run, `merge` brings what stands above the trees into them;
+//! `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
+//! transactions their memory.
 //!
 //! # Who owns what
 //! * The *sequencer* (a short lock) orders commits: validates, numbers, inserts.
@@ -17,7 +20,7 @@
 //! *appended* (in a memtable), *written* (the storage has it), *durable* (synced).
 //! Write transactions begin at appended, since log order protects them; readers
 //! begin at durable, or at written where that is what is acknowledged. A memtable
-//! is merged only when durable has passed its last commit, so that no tree ever
+//! leaves the front only when durable has passed its last commit, so that no tree ever
 //! holds what a power cut can take back.
 //!
 //! # What is absent
@@ -29,6 +32,9 @@ mod flush;
 mod load;
 mod log_care;
 mod maintain;
+mod make_run;
+mod merge;
+mod merge_input;
 mod open;
 mod options;
 mod read;
@@ -36,6 +42,7 @@ mod replay;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod validate;
 mod verify;
 mod write;
 
@@ -50,12 +57,13 @@ pub use write::{Isolation, PutOptions, Ticket};
 
 use crate::btree::Editor;
 use crate::error::{Error, Result};
+use crate::format::run::RANGE_KEY_BYTES;
 use crate::limits::{inline_value_bytes_max, key_bytes_max};
 use crate::mem::Array;
-use crate::memtable::Memtable;
-use crate::pager::{FrameStatistics, PageStore, Pager, StoreStatistics};
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, Ordering};
-use crate::txn::{Snapshot, VersionState, Versions};
+use crate::pager::{FrameStatistics, PageStore, Pager, Retired, StoreStatistics};
+use crate::run::{NeededSequences, RunKeeper};
+use crate::sync::{AtomicBool, AtomicU64, Exclusive, Mutex, Ordering};
+use crate::txn::{CursorMemory, Front, MEMTABLES_MAX, MemtableSlot, Snapshot, VersionState};
 use alloc::sync::Arc;
 use lightning_platform::Wait;
 
@@ -65,14 +73,6 @@ pub const NAMES_TABLE: u32 = 1;
 pub const FIRST_USER_TABLE: u32 = 16;
 
 const NONE: u32 = u32::MAX;
-
-/// A memtable's place in the engine.
-struct MemtableSlot {
-    memtable: Memtable,
-    state: AtomicU8,
-    /// The memtable whose commits follow, for the log.
-    successor: AtomicU32,
-}
 
 const STATE_FREE: u8 = 0;
 const STATE_ACTIVE: u8 = 1;
@@ -106,9 +106,22 @@ struct LogState {
 struct Maintenance {
     store: PageStore,
     editor: Editor,
-    merge: Option<maintain::Merge>,
+    /// What the state that the store is building is for.
+    work: Option<maintain::Work>,
+    /// A merge between two slices.
+    paused: Option<merge::Merge>,
+    /// What is merged next, and what was next when the last slice was published.
+    next: merge::Position,
+    slice_next: merge::Position,
     changed: Array<maintain::ChangedRoot>,
     changed_count: usize,
+    keeper: RunKeeper,
+    needed: NeededSequences,
+    scratch_page: Array<u8>,
+    scratch_key: Array<u8>,
+    /// When each memtable was exchanged for its run.
+    retired: [Option<Retired>; MEMTABLES_MAX],
+    has_retired_runs: bool,
 }
 
 /// Figures of a running engine.
@@ -120,15 +133,19 @@ pub struct Statistics {
     pub appended_sequence: u64,
     /// The last commit that survives a power cut.
     pub durable_sequence: u64,
-    /// The last commit that is wholly in the trees.
+    /// The last commit that is wholly in runs and trees.
     pub merged_sequence: u64,
     /// Bytes in memtables.
     pub front_bytes: u64,
-    /// Memtables that wait for their merge.
+    /// Memtables that wait to become a run, or for their merge.
     pub frozen_memtables: u32,
+    /// Runs that stand on the trees.
+    pub runs: u32,
+    /// Bytes of the page file that they take, about.
+    pub run_bytes: u64,
     /// Snapshots that are open.
     pub snapshots: u32,
-    /// Entries in all trees, memtables not counted.
+    /// Entries in all trees; what stands above them is not counted.
     pub entries: u64,
     /// Bytes written to the log since open.
     pub log_bytes: u64,
@@ -151,19 +168,23 @@ pub struct Statistics {
 pub struct Engine {
     id: u64,
     pager: Pager,
-    versions: Versions,
-    memtables: Array<MemtableSlot>,
+    front: Front,
     sequencer: Mutex<Sequencer>,
     log: Option<Exclusive<LogState>>,
     maintenance: Exclusive<Maintenance>,
     transactions: slots::WriteSlots,
-    cursor_buffers: Array<Exclusive<Array<u8>>>,
+    cursor_memories: Array<Exclusive<CursorMemory>>,
+    /// The keys of the runs that are merged.
+    merge_keys: Exclusive<Array<u8>>,
+    /// A key of a run, for who validates.
+    validation_keys: Exclusive<Array<u8>>,
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,
     merged: AtomicU64,
     poisoned: AtomicBool,
     wants_sync: AtomicBool,
+    wants_drain: AtomicBool,
     /// Bytes that the log can take before a segment has to be prepared, and how
     /// many of them commits in memtables are promised.
     log_room: AtomicU64,
@@ -187,6 +208,8 @@ struct Counters {
     pending_bytes: AtomicU64,
     written_bytes: AtomicU64,
     flips: AtomicU64,
+    runs: AtomicU64,
+    run_bytes: AtomicU64,
 }
 
 impl Engine {
@@ -234,14 +257,17 @@ impl Engine {
             durable_sequence: load(&self.durable),
             merged_sequence: load(&self.merged),
             front_bytes: self
+                .front
                 .memtables
                 .iter()
                 .filter(front)
                 .map(|slot| slot.memtable.bytes_used())
                 .sum(),
-            frozen_memtables: u32::try_from(self.memtables.iter().filter(frozen).count())
+            frozen_memtables: u32::try_from(self.front.memtables.iter().filter(frozen).count())
                 .unwrap_or(0),
-            snapshots: self.versions.open_snapshots(),
+            runs: u32::try_from(load(&counters.runs)).unwrap_or(u32::MAX),
+            run_bytes: load(&counters.run_bytes),
+            snapshots: self.front.versions.open_snapshots(),
             entries: load(&counters.entries),
             log_bytes: load(&counters.log_bytes),
             log_syncs: load(&counters.log_syncs),
@@ -270,16 +296,19 @@ impl Engine {
     }
 
     fn memtable(&self, index: u32) -> Result<&MemtableSlot> {
-        self.memtables
-            .get(index as usize)
-            .ok_or(Error::Internal(200))
+        self.front.memtable(index).ok_or(Error::Internal(200))
+    }
+
+    /// Bytes of the longest key of a run's trees.
+    fn run_key_bytes(&self) -> usize {
+        self.key_bytes_max() + RANGE_KEY_BYTES
     }
 
     /// The current version. Versions are published under the sequencer's lock, so
     /// that it isn't replaced, and its slot not used again, while it is read.
     fn current_version(&self) -> VersionState {
         let _sequencer = self.sequencer.lock();
-        self.versions.current()
+        self.front.versions.current()
     }
 
     /// Checks that a handle is of this engine.

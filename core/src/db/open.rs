@@ -15,6 +15,8 @@
 //! An open that is cut off at any of these steps is simply done again.
 
 use super::maintain::{CHANGED_ROOTS, ChangedRoot};
+use super::make_run::load_run;
+use super::merge::Position;
 use super::replay::Slots;
 use super::{
     Counters, Engine, FIRST_USER_TABLE, LogState, Maintenance, MemtableSlot, NONE, Options,
@@ -23,16 +25,18 @@ use super::{
 use crate::btree::Editor;
 use crate::error::{CorruptionReason, Error, IoAction, OptionProblem, Result};
 use crate::format::checksum::{Append, Checksum};
+use crate::format::run::RANGE_KEY_BYTES;
 use crate::format::segment::first_flush_offset;
 use crate::format::superblock::Superblock;
-use crate::limits::key_bytes_max;
+use crate::limits::{RUNS_MAX, inline_value_bytes_max, key_bytes_max};
 use crate::mem::{Array, Budget};
 use crate::memtable::Memtable;
 use crate::pager::{
     ENVELOPE_BYTES, FramePlan, Frames, Layout, PageStore, Pager, StorePlan, newest_superblock,
 };
+use crate::run::{NeededSequences, RunKeeper, Runs};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, Ordering};
-use crate::txn::{MEMTABLES_MAX, VersionState, Versions};
+use crate::txn::{CursorMemory, Front, MEMTABLES_MAX, SourceId, Sources, VersionState, Versions};
 use crate::wal::{LogConfig, LogWriter, Scan, ScanStart, SlotTable};
 use alloc::sync::Arc;
 use lightning_platform::{File, IoErrorKind, MemoryUse, Platform, Storage};
@@ -432,28 +436,46 @@ impl Bringing<'_> {
             options.memtables as usize,
             |budget, index| {
                 Ok(MemtableSlot {
-                    memtable: Memtable::new(budget, options.memtable_bytes as usize, 256)?,
+                    memtable: Memtable::new(
+                        budget,
+                        options.memtable_bytes as usize,
+                        options.range_bytes,
+                    )?,
+                    pins: AtomicU32::new(0),
                     state: AtomicU8::new(if index == 0 { STATE_ACTIVE } else { STATE_FREE }),
                     successor: AtomicU32::new(NONE),
                 })
             },
         )?;
-        let mut listed = [NONE; MEMTABLES_MAX];
-        if let Some(first) = listed.first_mut() {
-            *first = 0;
-        }
+        let listed = store.runs().count();
+        let has_runs = options.runs > 0 || listed > 0;
+        let key_bytes = key_bytes_max(layout.page_bytes);
+        let run_key_bytes = if has_runs {
+            key_bytes + RANGE_KEY_BYTES
+        } else {
+            0
+        };
+        let plan = options.run_plan(listed);
+        let runs = Runs::new(budget, &plan)?;
+        let mut keeper = RunKeeper::new(budget, &plan)?;
+        let mut scratch_key = Array::zeroed(budget, MemoryUse::Buffer, run_key_bytes)?;
         let published = store.published();
+        let mut sources = Sources::default();
+        sources.push(SourceId::of_memtable(0));
+        for record in store.runs().iter().rev() {
+            let slot = load_run(&pager, &runs, &mut keeper, record, &mut scratch_key)?;
+            sources.push(SourceId::of_run(slot));
+        }
         let state = VersionState {
             generation: published.generation,
             merged_sequence: superblock.merged_sequence,
             roots: published.roots,
-            memtables: listed,
-            memtable_count: 1,
+            sources,
         };
-        let key_bytes = key_bytes_max(layout.page_bytes);
         let levels = options.tree_levels as usize;
         let stage_pages = options.stage_pages as usize;
-        let editor = Editor::new(budget, &pager, levels, stage_pages, key_bytes)?;
+        let editor_key_bytes = key_bytes.max(run_key_bytes);
+        let editor = Editor::new(budget, &pager, levels, stage_pages, editor_key_bytes)?;
         let changed = Array::new(
             budget,
             structure,
@@ -466,15 +488,30 @@ impl Bringing<'_> {
             options.transactions as usize,
             options.transaction_bytes as usize,
             options.read_set_bytes as usize,
+            options.range_bytes,
         )?;
         let cursors = options.cursors as usize;
-        let cursor_buffers = Array::try_new(budget, structure, cursors, |budget, _| {
-            Ok(Exclusive::new(Array::zeroed(
-                budget,
-                MemoryUse::Buffer,
-                key_bytes * 2,
-            )?))
+        let value_bytes = inline_value_bytes_max(layout.page_bytes);
+        // A memtable that a version lists may be exchanged for its run.
+        let run_sources = match (options.runs, listed) {
+            (0, listed) if listed > 0 => options.memtables as usize + listed,
+            (0, _) => 0,
+            _ => options.memtables as usize + RUNS_MAX,
+        };
+        let cursor_memories = Array::try_new(budget, structure, cursors, |budget, _| {
+            let memory = CursorMemory::new(budget, key_bytes, value_bytes, run_sources)?;
+            Ok(Exclusive::new(memory))
         })?;
+        let needed = if options.runs > 0 {
+            options.snapshots as usize
+        } else {
+            0
+        };
+        let merge_runs = if has_runs { RUNS_MAX } else { 0 };
+        let mut buffer = |bytes| Array::zeroed(budget, MemoryUse::Buffer, bytes);
+        let merge_keys = Exclusive::new(buffer(merge_runs * run_key_bytes)?);
+        let validation_keys = Exclusive::new(buffer(run_key_bytes)?);
+        let scratch_page = buffer(if has_runs { layout.plain_bytes } else { 0 })?;
         let first = memtables.first().ok_or(Error::Internal(250))?;
         let position = first.memtable.first_position();
         let log = log.map(|(writer, config)| {
@@ -497,25 +534,40 @@ impl Bringing<'_> {
         let engine = Engine {
             id: ENGINES.fetch_add(1, Ordering::Relaxed),
             pager,
-            versions,
-            memtables,
+            front: Front {
+                memtables,
+                runs,
+                versions,
+            },
             sequencer: Mutex::new(sequencer, Arc::clone(&wait)),
             log,
             maintenance: Exclusive::new(Maintenance {
                 store,
                 editor,
-                merge: None,
+                work: None,
+                paused: None,
+                next: Position::new(budget, key_bytes)?,
+                slice_next: Position::new(budget, key_bytes)?,
                 changed,
                 changed_count: 0,
+                keeper,
+                needed: NeededSequences::new(budget, needed)?,
+                scratch_page,
+                scratch_key,
+                retired: [None; MEMTABLES_MAX],
+                has_retired_runs: false,
             }),
             transactions,
-            cursor_buffers,
+            cursor_memories,
+            merge_keys,
+            validation_keys,
             appended: AtomicU64::new(last_sequence),
             written: AtomicU64::new(last_sequence),
             durable: AtomicU64::new(last_sequence),
             merged: AtomicU64::new(superblock.merged_sequence),
             poisoned: AtomicBool::new(false),
             wants_sync: AtomicBool::new(false),
+            wants_drain: AtomicBool::new(false),
             log_room: AtomicU64::new(0),
             log_promised: AtomicU64::new(0),
             wait,

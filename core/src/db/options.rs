@@ -1,7 +1,8 @@
 //! What a database is opened with, and the memory plan that follows from it.
 
 use crate::error::{Error, OptionProblem, Result};
-use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
+use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN, RUNS_MAX, key_bytes_max};
+use crate::run::RunPlan;
 use crate::txn::MEMTABLES_MAX;
 
 /// When a commit is acknowledged, and what readers see.
@@ -28,8 +29,18 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Bytes of one memtable's arena.
     pub memtable_bytes: u32,
-    /// Memtables: one is written, the others wait for their merge. 2 to 8.
+    /// Memtables: one is written, the others wait to become runs, or for their merge. 2
+    /// to 8.
     pub memtables: u32,
+    /// Runs that are merged into the trees together, at most 6; 0 merges each memtable
+    /// by itself. More runs write less and read slower, while they stand.
+    pub runs: u32,
+    /// Bytes of a run's filter at most; 0 for a 64th of a memtable. There are as many
+    /// filters as runs may stand, 8.
+    pub filter_bytes: u32,
+    /// Bytes that the range tombstones of one memtable and of its run take at most, each
+    /// with 16 bytes beside its two keys.
+    pub range_bytes: u32,
     /// Bytes of a log segment, at creation.
     pub segment_bytes: u32,
     /// Log slots at most.
@@ -79,6 +90,9 @@ impl Default for Options {
             cache_bytes: 256 << 20,
             memtable_bytes: 64 << 20,
             memtables: 3,
+            runs: 4,
+            filter_bytes: 0,
+            range_bytes: 64 << 10,
             segment_bytes: 16 << 20,
             log_slots: 1_024,
             log_slots_ready: 2,
@@ -109,15 +123,16 @@ impl Options {
             page_bytes: 1_024,
             max_memory_bytes: 40 << 10,
             cache_bytes: 6 << 10,
-            memtable_bytes: 2_560,
+            memtable_bytes: 2_432,
             memtables: 2,
+            runs: 0,
             segment_bytes: 64 << 10,
             log_slots: 4,
             log_slots_ready: 1,
             log_buffer_bytes: 512,
             write_buffer_bytes: 4 << 10,
             transactions: 1,
-            transaction_bytes: 850,
+            transaction_bytes: 800,
             value_bytes_max: 0,
             read_set_bytes: 128,
             snapshots: 3,
@@ -156,6 +171,10 @@ impl Options {
         {
             return problem(OptionProblem::ArenaBytes);
         }
+        let least = 16 + 2 * key_bytes_max(page.max(PAGE_BYTES_MIN)) as u64;
+        if self.runs as usize + 2 > RUNS_MAX || u64::from(self.range_bytes) < least {
+            return problem(OptionProblem::Runs);
+        }
         if self.value_bytes_max > self.transaction_bytes / 4 * 3 {
             return problem(OptionProblem::ArenaBytes);
         }
@@ -169,6 +188,32 @@ impl Options {
             return problem(OptionProblem::CacheBytes);
         }
         Ok(())
+    }
+
+    /// The memory of runs, where `listed` stand on the trees already.
+    pub(super) fn run_plan(&self, listed: usize) -> RunPlan {
+        if self.runs == 0 {
+            // They are merged, and no other is made.
+            return RunPlan {
+                slots: listed,
+                filters: 0,
+                filter_bytes: 0,
+                ranges: listed,
+                range_bytes: self.range_bytes as usize,
+            };
+        }
+        let filter_bytes = match self.filter_bytes {
+            0 => self.memtable_bytes / 64,
+            bytes => bytes,
+        };
+        RunPlan {
+            // Those of the current version, and what old snapshots still read.
+            slots: 2 * RUNS_MAX + 2 * self.snapshots as usize,
+            filters: RUNS_MAX,
+            filter_bytes: filter_bytes as usize,
+            ranges: 2 * RUNS_MAX + (2 * self.snapshots as usize).min(2 * RUNS_MAX),
+            range_bytes: self.range_bytes as usize,
+        }
     }
 
     /// Frames for pages of `plain_bytes`.

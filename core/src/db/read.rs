@@ -7,26 +7,27 @@ use crate::format::bytes::get_u32;
 use crate::format::catalogue::RootRecord;
 use crate::format::leaf::{EntryKind, Leaf};
 use crate::format::page_ref::PageRef;
-use crate::memtable::{Entry, RecordKind};
+use crate::memtable::Memtable;
 use crate::sync::Ordering;
-use crate::txn::{MergedCursor, Snapshot, SourceList, Stored, VersionState};
+use crate::txn::{Lent, Lookup, MergedCursor, Snapshot, Stored, View};
 use lightning_platform::File;
 
 /// A table as a snapshot or transaction sees it: found once, read many times.
 #[derive(Clone, Copy)]
 pub struct TableView<'s> {
-    list: SourceList<'s>,
+    view: View<'s>,
     entries_below: u64,
 }
 
-/// A value, lent by the page or memtable that holds it.
+/// A value, lent by the page or memtable that holds it. One that a memtable lends keeps
+/// the memtable from being used again: who keeps values for long copies them.
 pub struct Value<'s> {
     place: Place<'s>,
 }
 
 enum Place<'s> {
     Page(Found<'s>),
-    Memtable(Entry<'s>),
+    Memtable(Lent<'s>),
 }
 
 impl Value<'_> {
@@ -35,7 +36,7 @@ impl Value<'_> {
     pub fn stored(&self) -> Stored<'_> {
         match &self.place {
             Place::Page(found) => Stored::of(found.kind == EntryKind::Extent, found.value()),
-            Place::Memtable(entry) => Stored::Inline(entry.value()),
+            Place::Memtable(lent) => Stored::Inline(lent.entry().value()),
         }
     }
 
@@ -44,7 +45,7 @@ impl Value<'_> {
     pub fn expiry_ms(&self) -> Option<u64> {
         match &self.place {
             Place::Page(found) => found.expiry_ms,
-            Place::Memtable(entry) => entry.expiry_ms(),
+            Place::Memtable(lent) => lent.entry().expiry_ms(),
         }
     }
 
@@ -53,8 +54,14 @@ impl Value<'_> {
     pub fn metadata(&self) -> Option<u8> {
         match &self.place {
             Place::Page(found) => found.metadata,
-            Place::Memtable(entry) => entry.metadata(),
+            Place::Memtable(lent) => lent.entry().metadata(),
         }
+    }
+
+    /// Whether a memtable lends it.
+    #[must_use]
+    pub fn is_in_memtable(&self) -> bool {
+        matches!(self.place, Place::Memtable(_))
     }
 }
 
@@ -66,14 +73,15 @@ impl Engine {
     /// # Errors
     /// [`Error::OverLimit`] when as many are open as were planned.
     pub fn snapshot(&self, now_ms: u64) -> Result<Snapshot> {
-        self.versions
+        self.front
+            .versions
             .begin(&self.pager, self.id, now_ms, || self.readable())
     }
 
     /// Gives a snapshot back.
     pub fn end(&self, snapshot: Snapshot) {
         if snapshot.engine == self.id {
-            self.versions.end(snapshot);
+            self.front.versions.end(snapshot);
         }
     }
 
@@ -95,20 +103,7 @@ impl Engine {
         may_read: bool,
     ) -> Result<TableView<'s>> {
         self.own(snapshot)?;
-        let state = self.versions.of(snapshot);
-        let record = self.root_record(state.roots.as_ref(), table, may_read)?;
-        let mut list = SourceList::new(
-            Root {
-                page: record.root,
-                table,
-            },
-            snapshot.now_ms,
-        );
-        self.add_memtables(&mut list, &state, snapshot.sequence)?;
-        Ok(TableView {
-            list,
-            entries_below: record.entries,
-        })
+        self.view_of(snapshot, table, None, may_read)
     }
 
     /// A table as a transaction sees it, its own writes included.
@@ -125,36 +120,29 @@ impl Engine {
         if transaction.is_committing {
             return Err(Error::TransactionTooOld);
         }
-        let snapshot = &transaction.snapshot;
-        let state = self.versions.of(snapshot);
-        let record = self.root_record(state.roots.as_ref(), table, may_read)?;
-        let mut list = SourceList::new(
-            Root {
-                page: record.root,
-                table,
-            },
-            snapshot.now_ms,
-        );
-        list.push(writes.memtable(), u64::MAX);
-        self.add_memtables(&mut list, &state, snapshot.sequence)?;
-        Ok(TableView {
-            list,
-            entries_below: record.entries,
-        })
+        let own = Some(writes.memtable());
+        self.view_of(&transaction.snapshot, table, own, may_read)
     }
 
-    fn add_memtables<'s>(
+    fn view_of<'s>(
         &'s self,
-        list: &mut SourceList<'s>,
-        state: &VersionState,
-        sequence: u64,
-    ) -> Result<()> {
-        for index in state.memtables() {
-            // The snapshot counts as a reader of a version that lists the memtable,
-            // so that it isn't reset before the snapshot ends.
-            list.push(&self.memtable(index)?.memtable, sequence);
-        }
-        Ok(())
+        snapshot: &'s Snapshot,
+        table: u32,
+        own: Option<&'s Memtable>,
+        may_read: bool,
+    ) -> Result<TableView<'s>> {
+        let roots = self.front.versions.roots(snapshot);
+        let record = self.root_record(roots.as_ref(), table, may_read)?;
+        let root = Root {
+            page: record.root,
+            table,
+        };
+        // The snapshot counts as a reader of the version, so that what it lists is kept.
+        let seen = (snapshot.sequence, snapshot.now_ms);
+        Ok(TableView {
+            view: View::new(&self.front, snapshot.version, seen, root, own),
+            entries_below: record.entries,
+        })
     }
 
     pub(super) fn root_record(
@@ -201,17 +189,24 @@ impl Engine {
         key: &[u8],
         may_read: bool,
     ) -> Result<Option<Value<'s>>> {
-        let list = &view.list;
-        if let Some(entry) = list.lookup(key) {
-            let seen = matches!(entry.kind(), RecordKind::Put | RecordKind::Extent)
-                && entry.expiry_ms().is_none_or(|expiry| expiry > list.now_ms);
-            return Ok(seen.then_some(Value {
-                place: Place::Memtable(entry),
-            }));
+        let seen = &view.view;
+        match seen.lookup(&self.pager, key, may_read)? {
+            Lookup::Gone => return Ok(None),
+            Lookup::Memtable(lent) => {
+                return Ok(Some(Value {
+                    place: Place::Memtable(lent),
+                }));
+            }
+            Lookup::Run(found) => {
+                return Ok(Some(Value {
+                    place: Place::Page(found),
+                }));
+            }
+            Lookup::Unknown => {}
         }
-        let found = btree::get(&self.pager, &list.root, key, may_read)?;
+        let found = btree::get(&self.pager, &seen.root, key, may_read)?;
         Ok(found
-            .filter(|found| found.expiry_ms.is_none_or(|expiry| expiry > list.now_ms))
+            .filter(|found| !seen.is_expired(found.expiry_ms))
             .map(|found| Value {
                 place: Place::Page(found),
             }))
@@ -245,7 +240,7 @@ impl Engine {
                     return Err(over);
                 }
                 self.pager
-                    .read_extent(&extent, view.list.root.table, offset, buffer)
+                    .read_extent(&extent, view.view.root.table, offset, buffer)
             }
         }
     }
@@ -255,12 +250,12 @@ impl Engine {
     /// # Errors
     /// [`Error::OverLimit`] when as many are open as were planned.
     pub fn cursor<'s>(&'s self, view: &TableView<'s>, may_read: bool) -> Result<MergedCursor<'s>> {
-        for buffer in self.cursor_buffers.iter() {
-            if let Some(buffer) = buffer.try_enter() {
-                return Ok(MergedCursor::new(&self.pager, view.list, buffer, may_read));
+        for memory in self.cursor_memories.iter() {
+            if let Some(memory) = memory.try_enter() {
+                return Ok(MergedCursor::new(&self.pager, view.view, memory, may_read));
             }
         }
-        let maximum = self.cursor_buffers.len() as u64;
+        let maximum = self.cursor_memories.len() as u64;
         Err(Error::OverLimit {
             limit: Limit::Cursors,
             value: maximum + 1,
@@ -269,72 +264,47 @@ impl Engine {
     }
 
     /// The exact number of entries in a table, those that expired and were not
-    /// removed yet included. Costs a lookup below for each key in memtables.
+    /// removed yet included. Costs a lookup below for each key in memtables and runs.
     ///
     /// # Errors
-    /// I/O or corruption.
+    /// I/O or corruption, or when as many cursors are open as were planned.
     pub fn count(&self, view: &TableView<'_>) -> Result<u64> {
         let mut count = view.entries_below;
-        if view.list.count == 0 {
+        if view.view.is_tree_only() {
             return Ok(count);
         }
-        // A range tombstone may hide entries that no memtable names: then all is walked.
-        let sources = view.list.memtables.iter().take(view.list.count).flatten();
-        if sources
-            .clone()
-            .any(|source| source.memtable.range_tombstones().next().is_some())
-        {
-            return self.count_by_walking(view);
-        }
-        for (index, source) in sources.enumerate() {
-            let mut cursor = crate::memtable::Cursor::new();
-            cursor.seek(source.memtable, view.list.root.table, &[]);
-            while let Some(entry) = cursor.entry(source.memtable) {
-                if entry.table() != view.list.root.table {
-                    break;
-                }
-                let key = entry.key();
-                // Each key is counted where its newest version stands.
-                let newest_here = source.memtable.get(entry.table(), key, source.sequence);
-                let newer = view
-                    .list
-                    .memtables
-                    .iter()
-                    .take(index)
-                    .flatten()
-                    .any(|newer| {
-                        newer
-                            .memtable
-                            .get(entry.table(), key, newer.sequence)
-                            .is_some()
-                    });
-                if let Some(newest) = newest_here.filter(|_| !newer) {
-                    let is_there = newest.kind() != RecordKind::Delete;
-                    let was_there = btree::get(&self.pager, &view.list.root, key, true)?.is_some();
-                    count += u64::from(is_there && !was_there);
-                    count -= u64::from(!is_there && was_there);
-                }
-                cursor.next_key(source.memtable);
-            }
-        }
-        Ok(count)
-    }
-
-    fn count_by_walking(&self, view: &TableView<'_>) -> Result<u64> {
         let mut all = *view;
-        all.list.now_ms = 0;
+        all.view.now_ms = 0;
+        // A range tombstone may hide entries that nothing above the tree names: then all
+        // is walked.
+        let has_ranges = view.view.has_range_tombstones(&self.pager);
+        if !has_ranges {
+            all.view.root.page = None;
+        }
         let mut cursor = self.cursor(&all, true)?;
+        if has_ranges {
+            count = 0;
+        } else {
+            cursor = cursor.showing_gone();
+        }
         cursor.seek(CursorPosition::First)?;
-        let mut count = 0;
         while cursor.is_valid() {
-            count += 1;
+            if has_ranges {
+                count += 1;
+            } else {
+                let is_there = !cursor.is_gone();
+                let was_there =
+                    btree::get(&self.pager, &view.view.root, cursor.key(), true)?.is_some();
+                count += u64::from(is_there && !was_there);
+                count -= u64::from(!is_there && was_there);
+            }
             cursor.advance()?;
         }
         Ok(count)
     }
 
     /// About how many entries a table has: those of its tree, without what
-    /// memtables change. Costs nothing.
+    /// memtables and runs change. Costs nothing.
     #[must_use]
     pub fn count_estimate(&self, view: &TableView<'_>) -> u64 {
         view.entries_below

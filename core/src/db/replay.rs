@@ -58,9 +58,11 @@ impl Engine {
             let Some(commit) = commit else {
                 break;
             };
+            let (range_deletes, range_bytes) = replay.range_deletes()?;
             let size = CommitSize {
                 records: commit.records,
-                range_deletes: 0,
+                range_deletes,
+                range_bytes: range_bytes + 16 * u64::from(range_deletes),
                 key_bytes: commit.payload_bytes,
                 value_bytes: commit.payload_bytes,
             };
@@ -81,7 +83,8 @@ impl Engine {
         head: CommitHead,
     ) -> Result<()> {
         let active = self.sequencer.lock().active;
-        if !self.memtable(active)?.memtable.fits(size) {
+        let memtable = &self.memtable(active)?.memtable;
+        if !memtable.fits(size) || memtable.range_bytes_left() < size.range_bytes {
             self.make_room_for_replay(size)?;
         }
         let mut sequencer = self.sequencer.lock();

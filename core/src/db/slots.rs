@@ -55,9 +55,10 @@ impl WriteSlots {
         count: usize,
         write_bytes: usize,
         read_bytes: usize,
+        range_bytes: u32,
     ) -> Result<Self> {
         let slots = Array::try_new(budget, MemoryUse::Structure, count, |budget, _| {
-            let set = WriteSet::new(budget, write_bytes, read_bytes)?;
+            let set = WriteSet::new(budget, write_bytes, read_bytes, range_bytes)?;
             Ok(WriteSlot {
                 taken: AtomicBool::new(false),
                 set: UnsafeCell::new(set),
@@ -128,6 +129,6 @@ impl Engine {
             return;
         }
         self.transactions.give_back(transaction.slot);
-        self.versions.end(transaction.snapshot);
+        self.front.versions.end(transaction.snapshot);
     }
 }

@@ -90,6 +90,8 @@ pub(super) fn rows_of(engine: &Engine, snapshot: &Snapshot, table: u32) -> Resul
         backwards.push((entry.key.to_vec(), whole(engine, &view, entry.value)));
         cursor.retreat()?;
     }
+    // It may be the only one.
+    drop(cursor);
     backwards.reverse();
     assert_eq!(found, backwards, "forwards and backwards differ");
     assert!(found.is_sorted_by(|one, other| one.0 < other.0));
@@ -107,27 +109,31 @@ pub(super) fn make_room(engine: &Engine, error: Error) -> Result<()> {
         Err(error) => return Err(error),
     }
     let progress = engine.poll_maintenance(Budgeted::default())?;
+    // A flush alone makes room in the log.
     assert!(
-        progress.worked || progress.wants_sync,
+        progress.worked || progress.wants_sync || error == Error::LogFull,
         "{error:?} and nothing to do"
     );
     Ok(())
 }
 
-/// Merges everything that is in memtables.
+/// Merges everything that stands above the trees.
 pub(super) fn drain(engine: &Engine) -> Result<()> {
     engine.flush_step(true)?;
-    while let Err(error) = engine.freeze_front() {
-        make_room(engine, error)?;
-    }
-    engine.flush_step(true)?;
     loop {
-        let progress = engine.poll_maintenance(Budgeted::default())?;
-        if progress.wants_sync {
-            engine.flush_step(true)?;
-        } else if !progress.worked {
-            return Ok(());
+        match engine.drain() {
+            Ok(false) => return Ok(()),
+            Ok(true) => match engine.flush_step(true) {
+                Ok(_) | Err(Error::LogFull) => {}
+                Err(error) => return Err(error),
+            },
+            Err(error) => {
+                make_room(engine, error)?;
+                continue;
+            }
         }
+        let progress = engine.poll_maintenance(Budgeted::default())?;
+        assert!(progress.worked || progress.wants_sync, "{progress:?}");
     }
 }
 
@@ -380,4 +386,144 @@ fn creating_does_not_take_a_damaged_database_for_an_empty_place() {
             .unwrap()
             .is_some()
     );
+}
+
+fn put_number(engine: &Engine, number: u32, round: u32) {
+    let key = std::format!("key{number:05}").into_bytes();
+    let value = std::format!("{round}-{number}").repeat(5).into_bytes();
+    let put = PutOptions::default();
+    while let Err(error) = engine.put(16, &key, &value, put, 0) {
+        make_room(engine, error).unwrap();
+    }
+}
+
+/// Readers never hold writers up: what a snapshot reads moves into runs, and a cursor
+/// that rests meanwhile goes on from where it was.
+#[test]
+fn a_snapshot_and_its_cursor_outlive_the_memtables_they_began_on() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    for number in 0..60 {
+        put_number(&engine, number, 0);
+    }
+    engine.flush_step(true).unwrap();
+    let snapshot = engine.snapshot(0).unwrap();
+    let expected = rows_of(&engine, &snapshot, 16).unwrap();
+    let view = engine.view(&snapshot, 16, true).unwrap();
+    let mut forwards = engine.cursor(&view, true).unwrap();
+    let mut backwards = engine.cursor(&view, true).unwrap();
+    forwards.seek(CursorPosition::First).unwrap();
+    backwards.seek(CursorPosition::Last).unwrap();
+    let mut met = (Vec::new(), Vec::new());
+    let mut round = 0;
+    while let Some(entry) = forwards.entry() {
+        met.0.push(entry.key.to_vec());
+        met.1.push(backwards.entry().unwrap().key.to_vec());
+        round += 1;
+        for number in 0..60 {
+            put_number(&engine, number, round);
+        }
+        let mut transaction = engine.begin(0, Isolation::Snapshot).unwrap();
+        let from = std::format!("key{:05}", round % 60).into_bytes();
+        engine
+            .transaction_delete_range(&mut transaction, 16, &from, None)
+            .unwrap();
+        while let Err(error) = engine.try_commit(&mut transaction, 0, 0) {
+            make_room(&engine, error).unwrap();
+        }
+        engine.rollback(transaction);
+        forwards.advance().unwrap();
+        backwards.retreat().unwrap();
+    }
+    assert!(!backwards.is_valid());
+    met.1.reverse();
+    assert_eq!(met.0, met.1);
+    assert!(met.0.iter().eq(expected.keys()));
+    drop((forwards, backwards));
+    assert_eq!(rows_of(&engine, &snapshot, 16).unwrap(), expected);
+    engine.end(snapshot);
+    drain(&engine).unwrap();
+    assert_eq!(engine.statistics().runs, 0);
+    verify(&engine);
+}
+
+/// A value that is lent by a memtable keeps just that one; the others go on.
+#[test]
+fn a_lent_value_stays_while_writers_go_on() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    put_number(&engine, 7, 1);
+    engine.flush_step(true).unwrap();
+    let snapshot = engine.snapshot(0).unwrap();
+    let view = engine.view(&snapshot, 16, true).unwrap();
+    let lent = engine.get(&view, b"key00007", true).unwrap().unwrap();
+    assert!(lent.is_in_memtable());
+    for round in 2..40 {
+        for number in 0..50 {
+            put_number(&engine, number, round);
+        }
+    }
+    assert_eq!(lent.stored().inline().unwrap(), b"1-7".repeat(5));
+    let again = engine.get(&view, b"key00007", true).unwrap().unwrap();
+    assert!(!again.is_in_memtable(), "it is in a run by now");
+    assert_eq!(again.stored().inline().unwrap(), b"1-7".repeat(5));
+    drop((lent, again));
+    engine.end(snapshot);
+}
+
+/// A transaction is validated against what moved into runs since it began.
+#[test]
+fn a_conflict_is_found_in_a_run() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let options = Options {
+        runs: 6,
+        ..busy_options()
+    };
+    let engine = create(&storage, &options).unwrap();
+    for number in 0..200 {
+        put_number(&engine, number, 0);
+    }
+    drain(&engine).unwrap();
+    let attempt = |write: &dyn Fn(&mut Transaction)| {
+        let mut transaction = engine.begin(0, Isolation::Serializable).unwrap();
+        write(&mut transaction);
+        put_number(&engine, 5, 1);
+        let frozen = engine.freeze_front().unwrap();
+        assert!(frozen);
+        engine.flush_step(true).unwrap();
+        while engine.statistics().runs == 0 {
+            engine.poll_maintenance(Budgeted::default()).unwrap();
+        }
+        let outcome = engine.commit(transaction, 0, 0);
+        drain(&engine).unwrap();
+        outcome
+    };
+    let put = PutOptions::default();
+    let written = attempt(&|transaction| {
+        engine
+            .transaction_put(transaction, 16, b"key00005", b"mine", put)
+            .unwrap();
+    });
+    assert!(matches!(written, Err(Error::Conflict { table: 16, .. })));
+    let read = attempt(&|transaction| {
+        engine
+            .transaction_note_read(transaction, 16, b"key00003", Some(b"key00008"))
+            .unwrap();
+        engine
+            .transaction_put(transaction, 16, b"other", b"mine", put)
+            .unwrap();
+    });
+    assert!(matches!(read, Err(Error::Conflict { table: 16, .. })));
+    let removed = attempt(&|transaction| {
+        engine
+            .transaction_delete_range(transaction, 16, b"key00001", Some(b"key00006"))
+            .unwrap();
+    });
+    assert!(matches!(removed, Err(Error::Conflict { table: 16, .. })));
+    let apart = attempt(&|transaction| {
+        engine
+            .transaction_put(transaction, 16, b"key00006", b"mine", put)
+            .unwrap();
+    });
+    assert!(apart.is_ok());
 }

@@ -1,14 +1,15 @@
 //! The integrity check: every page of every tree, read from the medium.
 
 use super::Engine;
-use crate::btree::{Root, Visited, check_buffer_bytes, check_tree};
+use crate::btree::{self, Root, Visited, check_buffer_bytes, check_tree};
 use crate::error::{CorruptionReason, Error, Result};
 use crate::format::bytes::get_u32;
 use crate::format::catalogue::RootRecord;
 use crate::format::extent::ExtentRef;
 use crate::format::page_ref::{PageKind, PageRef};
+use crate::format::run::{RUN_KEY_TABLE_BYTES, RunRecord};
 use crate::limits::TREE_LEVELS_MAX;
-use crate::pager::PageStore;
+use crate::pager::{FilterPages, PageStore};
 use lightning_platform::File;
 
 /// What a check came by.
@@ -16,12 +17,14 @@ use lightning_platform::File;
 pub struct Verified {
     /// Tables with entries.
     pub tables: u64,
-    /// Pages of trees.
+    /// Pages of trees and runs.
     pub pages: u64,
-    /// Entries in trees; those in memtables are not counted.
+    /// Entries in trees; those in memtables and runs are not counted.
     pub entries: u64,
     /// Values in extents.
     pub extents: u64,
+    /// Runs that stand on the trees; their entries are not counted.
+    pub runs: u64,
     /// Units that are in use and belong to nothing: lost space, no lost data.
     pub leaked_units: u64,
 }
@@ -44,7 +47,7 @@ impl Engine {
     /// maintenance is owned.
     pub fn verify(&self, buffer: &mut [u8], progress: &mut dyn FnMut(u64)) -> Result<Verified> {
         let mut maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
-        if maintenance.merge.is_some() {
+        if maintenance.work.is_some() {
             return Err(Error::Busy);
         }
         let page_bytes = self.pager.layout().plain_bytes;
@@ -90,6 +93,10 @@ impl Engine {
             check.verified.entries += found.entries;
             cursor.advance()?;
         }
+        let runs = *check.store.runs();
+        for (index, record) in runs.iter().enumerate() {
+            check.run(record, index < runs.merging(), buffer)?;
+        }
         let Check {
             verified, units, ..
         } = check;
@@ -129,16 +136,77 @@ impl Check<'_> {
     fn tree(&mut self, root: &Root, buffer: &mut [u8]) -> Result<RootRecord> {
         let pager = &self.engine.pager;
         check_tree(pager, root, buffer, &mut |visited| match visited {
-            Visited::Page(page) => {
-                self.in_use(page.address, u64::from(page.units))?;
-                self.verified.pages += 1;
-                (self.progress)(self.verified.pages);
-                Ok(())
-            }
-            Visited::Extent(reference) => {
+            Visited::Page(page) => self.visit(page),
+            Visited::Extent { reference, .. } => {
                 let extent = ExtentRef::decode(reference)
                     .ok_or_else(|| self.damage(root.page.as_ref(), CorruptionReason::Structure))?;
                 self.extent(&extent, root.table)
+            }
+        })
+    }
+
+    fn visit(&mut self, page: &PageRef) -> Result<()> {
+        self.in_use(page.address, u64::from(page.units))?;
+        self.verified.pages += 1;
+        (self.progress)(self.verified.pages);
+        Ok(())
+    }
+
+    /// The trees and the filter of a run. What the trees took over from one that is being
+    /// merged was counted there.
+    fn run(&mut self, record: &RunRecord, is_merging: bool, buffer: &mut [u8]) -> Result<()> {
+        for (page, entries) in [
+            (record.newest, Some(record.entries)),
+            (record.history, None),
+            (record.ranges, Some(u64::from(record.range_tombstones))),
+        ] {
+            let found = self.run_tree(page, is_merging, buffer)?;
+            if entries.is_some_and(|entries| entries != found.entries) {
+                return Err(self.damage(page.as_ref(), CorruptionReason::Count));
+            }
+        }
+        let pager = &self.engine.pager;
+        let mut walk = FilterPages::new(record);
+        while let Some(page) = walk.page {
+            self.visit(&page)?;
+            pager.read_into(&page, 0, self.page)?;
+            walk.go_on(pager, self.page)?;
+        }
+        if !walk.is_whole() {
+            return Err(self.damage(record.filter.as_ref(), CorruptionReason::Structure));
+        }
+        self.verified.runs += 1;
+        Ok(())
+    }
+
+    fn run_tree(
+        &mut self,
+        page: Option<PageRef>,
+        is_merging: bool,
+        buffer: &mut [u8],
+    ) -> Result<RootRecord> {
+        let engine = self.engine;
+        let root = Root { page, table: 0 };
+        let roots = self.store.published().roots;
+        check_tree(&engine.pager, &root, buffer, &mut |visited| match visited {
+            Visited::Page(page) => self.visit(page),
+            Visited::Extent { key, reference } => {
+                let malformed = self.damage(page.as_ref(), CorruptionReason::Structure);
+                let extent = ExtentRef::decode(reference).ok_or(malformed)?;
+                let (table, key) = key.split_at_checked(RUN_KEY_TABLE_BYTES).ok_or(malformed)?;
+                let table = get_u32(table, 0).swap_bytes();
+                if is_merging {
+                    let record = engine.root_record(roots.as_ref(), table, true)?;
+                    let tree = Root {
+                        page: record.root,
+                        table,
+                    };
+                    let found = btree::get(&engine.pager, &tree, key, true)?;
+                    if found.is_some_and(|found| found.value() == reference) {
+                        return Ok(());
+                    }
+                }
+                self.extent(&extent, table)
             }
         })
     }

@@ -2,14 +2,14 @@
 
 use super::flush::log_record;
 use super::{
-    Engine, FIRST_USER_TABLE, MemtableSlot, NAMES_TABLE, NONE, STATE_ACTIVE, STATE_FREE,
-    STATE_FROZEN, Sequencer, Transaction,
+    Engine, FIRST_USER_TABLE, NAMES_TABLE, NONE, STATE_ACTIVE, STATE_FREE, STATE_FROZEN, Sequencer,
+    Transaction,
 };
-use crate::error::{Error, KeySample, Limit, Result};
+use crate::error::{Error, Limit, Result};
 use crate::limits::{TABLE_NAME_BYTES_MAX, WALL_TIME_MAX_MS};
 use crate::memtable::{CommitHead, CommitSize, Record, RecordKind};
 use crate::sync::Ordering;
-use crate::txn::{MEMTABLES_MAX, VersionState};
+use crate::txn::{MemtableSlot, SourceId, VersionState};
 use crate::wal::frame_bytes;
 
 /// What a transaction is validated against.
@@ -50,7 +50,11 @@ impl Engine {
         self.check_writable()?;
         let slot = self.transactions.take()?;
         let watermark = || self.appended.load(Ordering::SeqCst);
-        let snapshot = match self.versions.begin(&self.pager, self.id, now_ms, watermark) {
+        let snapshot = match self
+            .front
+            .versions
+            .begin(&self.pager, self.id, now_ms, watermark)
+        {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 self.transactions.give_back(slot);
@@ -146,6 +150,49 @@ impl Engine {
             metadata: None,
         };
         self.writes_mut(transaction)?.write(&record)
+    }
+
+    /// Removes every key from `from` to the exclusive `to` (`None`: to the table's end) in
+    /// a transaction: what others commit there meanwhile is a conflict. Costs one
+    /// record, however much is there; until it is merged, lookups ask it, too.
+    ///
+    /// # Errors
+    /// As [`transaction_put`](Self::transaction_put).
+    pub fn transaction_delete_range(
+        &self,
+        transaction: &mut Transaction,
+        table: u32,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<()> {
+        self.check_record(from, &[])?;
+        self.check_record(to.unwrap_or(&[]), &[])?;
+        if to.is_some_and(|to| to <= from) {
+            return Ok(());
+        }
+        let kind = RecordKind::RangeDelete;
+        let record = Record {
+            kind,
+            table,
+            key: from,
+            value: to.unwrap_or(&[]),
+            expiry_ms: None,
+            metadata: None,
+        };
+        self.writes_mut(transaction)?.write(&record)
+    }
+
+    /// Drops a table in a transaction: its name and all its entries. Its id is not given
+    /// out again. The space comes back when the range delete is merged.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`]; as [`transaction_put`](Self::transaction_put).
+    pub fn transaction_drop_table(&self, transaction: &mut Transaction, name: &[u8]) -> Result<()> {
+        let table = self
+            .transaction_find_table(transaction, name)?
+            .ok_or(Error::NoSuchTable)?;
+        self.transaction_delete(transaction, NAMES_TABLE, name)?;
+        self.transaction_delete_range(transaction, table, &[], None)
     }
 
     /// Notes that a serializable transaction read keys from `from` to `to`
@@ -248,20 +295,36 @@ impl Engine {
         transaction.is_committing = true;
         // At each try: the version that was current at the last one lists what may
         // have been merged since.
-        self.versions.rebase(&self.pager, &mut transaction.snapshot);
-        let transaction = &*transaction;
-        let writes = self.writes(transaction)?;
-        if writes.is_empty() {
+        self.front
+            .versions
+            .rebase(&self.pager, &mut transaction.snapshot);
+        if self.writes(transaction)?.is_empty() {
             // Nothing to order; but who hears of it relies on what was read.
             return Ok(Ticket {
                 sequence: transaction.snapshot.sequence,
             });
         }
-        let size = writes.size();
-        let mut sequencer = self.sequencer.lock();
-        self.validate(&sequencer, transaction)?;
-        let records = writes.range_deletes().chain(writes.net());
-        self.append(&mut sequencer, &size, now_ms, origin, records)
+        let size = self.writes(transaction)?.size();
+        loop {
+            // Runs are read before the lock, since that may take a while.
+            let validated = self.validate_runs(transaction)?;
+            let mut sequencer = self.sequencer.lock();
+            let current = self.front.versions.current().sources;
+            if current
+                .runs()
+                .all(|run| validated.runs().any(|done| done == run))
+            {
+                self.validate(&sequencer, transaction, &current)?;
+                let writes = self.writes(transaction)?;
+                let records = writes.range_deletes().chain(writes.net());
+                return self.append(&mut sequencer, &size, now_ms, origin, records);
+            }
+            // A memtable became a run meanwhile.
+            drop(sequencer);
+            self.front
+                .versions
+                .rebase(&self.pager, &mut transaction.snapshot);
+        }
     }
 
     /// Writes one value, whatever stands there: never conflicts.
@@ -321,68 +384,6 @@ impl Engine {
         self.append(&mut sequencer, &size, now_ms, 0, core::iter::once(*record))
     }
 
-    /// First committer wins: nothing that the transaction wrote (or read, where it
-    /// is serializable) may have been changed since it began.
-    fn validate(&self, sequencer: &Sequencer, transaction: &Transaction) -> Result<()> {
-        let start = transaction.snapshot.sequence;
-        let writes = self.writes(transaction)?;
-        if self.appended.load(Ordering::Relaxed) == start {
-            return Ok(());
-        }
-        if start < sequencer.validation_floor {
-            return Err(Error::TransactionTooOld);
-        }
-        let state = self.versions.current();
-        for index in state.memtables() {
-            let memtable = &self.memtable(index)?.memtable;
-            if memtable.last_sequence() <= start {
-                continue;
-            }
-            for record in writes.net() {
-                if memtable.newest_sequence(record.table, record.key) > start {
-                    let key = KeySample::of(record.key);
-                    return Err(Error::Conflict {
-                        table: record.table,
-                        key,
-                    });
-                }
-            }
-            for record in writes.range_deletes() {
-                let newest = memtable.newest_in_range(record.table, record.key, record.value);
-                if newest > start {
-                    let key = KeySample::of(record.key);
-                    return Err(Error::Conflict {
-                        table: record.table,
-                        key,
-                    });
-                }
-            }
-            if !transaction.is_serializable {
-                continue;
-            }
-            for read in writes.reads() {
-                let conflict = Error::Conflict {
-                    table: read.table.unwrap_or(0),
-                    key: KeySample::of(read.from),
-                };
-                let Some(table) = read.table else {
-                    return Err(conflict);
-                };
-                let changed = match read.to {
-                    None => memtable.newest_in_range(table, read.from, &[]) > start,
-                    Some(to) => {
-                        (read.from != to && memtable.newest_in_range(table, read.from, to) > start)
-                            || memtable.newest_sequence(table, to) > start
-                    }
-                };
-                if changed {
-                    return Err(conflict);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Numbers a commit and inserts it into the active memtable.
     pub(super) fn append<'r>(
         &self,
@@ -435,7 +436,7 @@ impl Engine {
         records: impl Iterator<Item = Record<'r>>,
     ) -> Result<()> {
         let fits = |slot: &MemtableSlot| {
-            slot.memtable.fits(size) && slot.memtable.range_tombstones_left() >= size.range_deletes
+            slot.memtable.fits(size) && slot.memtable.range_bytes_left() >= size.range_bytes
         };
         if !fits(self.memtable(sequencer.active)?) {
             if !self
@@ -471,27 +472,18 @@ impl Engine {
             }
         };
         let free = (0_u32..)
-            .zip(self.memtables.iter())
+            .zip(self.front.memtables.iter())
             .find(|(_, slot)| slot.state.load(Ordering::Acquire) == STATE_FREE);
         let (index, slot) = free.ok_or_else(full)?;
-        let before = self.versions.current();
-        let mut memtables = [NONE; MEMTABLES_MAX];
-        if before.memtable_count >= MEMTABLES_MAX {
-            return Err(full());
-        }
-        for (to, from) in memtables
-            .iter_mut()
-            .zip(core::iter::once(index).chain(before.memtables()))
-        {
-            *to = from;
-        }
-        let state = VersionState {
-            memtables,
-            memtable_count: before.memtable_count + 1,
-            ..before
-        };
+        let before = self.front.versions.current();
+        let sources = before
+            .sources
+            .with_newest(SourceId::of_memtable(index))
+            .ok_or_else(full)?;
+        let state = VersionState { sources, ..before };
         // Published before anything is in it: see `txn::version`.
-        self.versions
+        self.front
+            .versions
             .publish_leaving(self.pager.epochs(), &state, 1)
             .map_err(|_| full())?;
         slot.successor.store(NONE, Ordering::Relaxed);

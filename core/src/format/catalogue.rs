@@ -27,6 +27,8 @@ pub struct CatalogueHeader {
     pub pending: u32,
     /// Runs that follow.
     pub runs: u32,
+    /// How many of them, from the oldest on, are being merged into the trees.
+    pub merging: u32,
     /// The roots tree, or none.
     pub roots: Option<PageRef>,
     /// Entries in all tables.
@@ -46,6 +48,7 @@ impl CatalogueHeader {
         put(&mut bytes, 28, &self.runs.to_le_bytes());
         put(&mut bytes, 32, &encode_optional(self.roots.as_ref()));
         put(&mut bytes, 72, &self.entries.to_le_bytes());
+        put(&mut bytes, 80, &self.merging.to_le_bytes());
         bytes
     }
 
@@ -63,6 +66,7 @@ impl CatalogueHeader {
             runs: get_u32(bytes, 28),
             roots: PageRef::decode(bytes, 32)?,
             entries: get_u64(bytes, 72),
+            merging: get_u32(bytes, 80),
         })
     }
 }
@@ -197,6 +201,7 @@ mod tests {
             runs: 5,
             roots: Some(page),
             entries: 6,
+            merging: 3,
         };
         assert_eq!(CatalogueHeader::decode(&header.encode()), Some(header));
         let group = GroupRecord {

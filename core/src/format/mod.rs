@@ -18,5 +18,6 @@ pub mod page;
 pub mod page_ref;
 #[cfg(test)]
 mod random;
+pub mod run;
 pub mod segment;
 pub mod superblock;

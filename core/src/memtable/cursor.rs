@@ -127,6 +127,36 @@ impl Cursor {
         self.stand(node)
     }
 
+    /// From where it stands, moves to the version that a reader at `sequence` sees: of this
+    /// key of `table`, or of the nearest one in the direction; nowhere where there is none.
+    pub fn settle(&mut self, memtable: &Memtable, table: u32, sequence: u64, forward: bool) {
+        loop {
+            let Some(entry) = self.entry(memtable) else {
+                return;
+            };
+            if entry.table() != table {
+                *self = Self::new();
+                return;
+            }
+            let mut probe = *self;
+            if !forward || entry.sequence() > sequence {
+                probe.seek_version(memtable, table, entry.key(), sequence);
+            }
+            let is_seen = probe.entry(memtable).is_some_and(|found| {
+                found.table() == table && found.key() == entry.key() && found.sequence() <= sequence
+            });
+            if is_seen {
+                *self = probe;
+                return;
+            }
+            if forward {
+                self.next_key(memtable);
+            } else {
+                self.prev_key(memtable);
+            }
+        }
+    }
+
     fn node<'a>(&self, memtable: &'a Memtable) -> Option<Node<'a>> {
         memtable.arena.node_at(self.mark)
     }

@@ -45,6 +45,8 @@ pub struct CommitSize {
     pub records: u32,
     /// Range deletes.
     pub range_deletes: u32,
+    /// Bytes of the range deletes, as a memtable limits them.
+    pub range_bytes: u64,
     /// Bytes of all keys.
     pub key_bytes: u64,
     /// Bytes of all values, ends of range deletes and references to extents included.
@@ -57,17 +59,25 @@ impl CommitSize {
         self.records = self.records.saturating_add(1);
         if record.kind == RecordKind::RangeDelete {
             self.range_deletes = self.range_deletes.saturating_add(1);
+            self.range_bytes = self.range_bytes.saturating_add(range_bytes(record));
         }
         self.key_bytes = self.key_bytes.saturating_add(record.key.len() as u64);
         self.value_bytes = self.value_bytes.saturating_add(record.value.len() as u64);
     }
 }
 
+/// Bytes that a range delete counts for: what its copy takes in the memory of a run.
+fn range_bytes(record: &Record<'_>) -> u64 {
+    RANGE_BYTES.saturating_add((record.key.len() + record.value.len()) as u64)
+}
+
+const RANGE_BYTES: u64 = 16;
+
 /// See the module.
 pub struct Memtable {
     arena: Arena,
-    range_tombstones_max: u32,
-    range_tombstones: AtomicU32,
+    range_bytes_max: u32,
+    range_bytes: AtomicU32,
     points: AtomicU32,
     entries: AtomicU32,
     first_sequence: AtomicU64,
@@ -76,16 +86,16 @@ pub struct Memtable {
 
 impl Memtable {
     /// An empty memtable with an arena of `arena_bytes`, from 256 bytes to 2 GiB,
-    /// that takes up to `range_tombstones_max` range deletes.
+    /// that takes range deletes of up to `range_bytes_max`: 16 bytes and the two keys of each.
     ///
     /// # Errors
     /// [`Error::Options`](crate::error::Error::Options) for another length, and those
     /// of [`Region::new`](crate::mem::Region::new).
-    pub fn new(budget: &mut Budget, arena_bytes: usize, range_tombstones_max: u32) -> Result<Self> {
+    pub fn new(budget: &mut Budget, arena_bytes: usize, range_bytes_max: u32) -> Result<Self> {
         Ok(Self {
             arena: Arena::new(budget, arena_bytes, list::levels_for(arena_bytes))?,
-            range_tombstones_max,
-            range_tombstones: AtomicU32::new(0),
+            range_bytes_max,
+            range_bytes: AtomicU32::new(0),
             points: AtomicU32::new(0),
             entries: AtomicU32::new(0),
             first_sequence: AtomicU64::new(0),
@@ -121,7 +131,7 @@ impl Memtable {
     #[must_use]
     pub fn fits_when_empty(&self, size: &CommitSize) -> bool {
         let free_bytes = self.arena.capacity().saturating_sub(self.arena.first());
-        size.range_deletes <= self.range_tombstones_max && self.fits_after(size, 0, free_bytes)
+        size.range_bytes <= u64::from(self.range_bytes_max) && self.fits_after(size, 0, free_bytes)
     }
 
     /// The newest version of a key with at most `sequence`, of any kind but range
@@ -192,11 +202,13 @@ impl Memtable {
         }
     }
 
-    /// Range deletes that may still come before the memtable has to rotate.
+    /// Bytes of range deletes that may still come before the memtable has to rotate.
     #[must_use]
-    pub fn range_tombstones_left(&self) -> u32 {
-        self.range_tombstones_max
-            .saturating_sub(self.range_tombstones.load(Ordering::Relaxed))
+    pub fn range_bytes_left(&self) -> u64 {
+        u64::from(
+            self.range_bytes_max
+                .saturating_sub(self.range_bytes.load(Ordering::Relaxed)),
+        )
     }
 
     /// The position before the first commit.
@@ -279,7 +291,7 @@ impl Memtable {
     }
 
     fn clear_counters(&self) {
-        self.range_tombstones.store(0, Ordering::Relaxed);
+        self.range_bytes.store(0, Ordering::Relaxed);
         self.points.store(0, Ordering::Relaxed);
         self.entries.store(0, Ordering::Relaxed);
         self.first_sequence.store(0, Ordering::Release);

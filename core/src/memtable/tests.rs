@@ -29,9 +29,9 @@ unsafe impl Memory for Heap {
     }
 }
 
-fn memtable(arena_bytes: usize, range_tombstones_max: u32) -> Memtable {
+fn memtable(arena_bytes: usize, range_bytes_max: u32) -> Memtable {
     let mut budget = Budget::new(Arc::new(Heap), u64::MAX);
-    Memtable::new(&mut budget, arena_bytes, range_tombstones_max).unwrap()
+    Memtable::new(&mut budget, arena_bytes, range_bytes_max).unwrap()
 }
 
 fn put<'a>(table: u32, key: &'a [u8], value: &'a [u8]) -> Record<'a> {
@@ -103,7 +103,7 @@ impl Random {
 #[test]
 fn a_full_arena_refuses_before_it_writes_and_is_reused() {
     for arena_bytes in [ARENA_TINY, 4_096, 70_001] {
-        let mut table = memtable(arena_bytes, 2);
+        let mut table = memtable(arena_bytes, 36);
         let mut counts = Vec::new();
         for round in 0..3_u64 {
             let mut count = 0_u64;
@@ -136,11 +136,12 @@ const ARENA_TINY: usize = arena::ARENA_BYTES_MIN;
 
 #[test]
 fn what_fits_when_empty_fits_when_empty() {
-    let table = memtable(4_096, 1);
+    let table = memtable(4_096, 18);
     let mut records = 0;
     let size = |records: u32| CommitSize {
         records,
         range_deletes: 0,
+        range_bytes: 0,
         key_bytes: u64::from(records) * 2,
         value_bytes: u64::from(records) * 10,
     };
@@ -160,6 +161,7 @@ fn what_fits_when_empty_fits_when_empty() {
     commit(&table, 5, &lent).unwrap();
     assert!(!table.fits_when_empty(&CommitSize {
         range_deletes: 2,
+        range_bytes: 40,
         ..size(2)
     }));
     assert!(!table.fits(&CommitSize {
@@ -171,7 +173,7 @@ fn what_fits_when_empty_fits_when_empty() {
 
 #[test]
 fn misuse_is_refused() {
-    let table = memtable(65_536, 1);
+    let table = memtable(65_536, 18);
     let mut budget = Budget::new(Arc::new(Heap), u64::MAX);
     assert!(Memtable::new(&mut budget, ARENA_TINY - 1, 1).is_err());
     assert!(Memtable::new(&mut budget, arena::ARENA_BYTES_MAX + 1, 1).is_err());
@@ -202,7 +204,7 @@ fn misuse_is_refused() {
         commit(&table, far, &[range]),
         Err(Error::OverLimit {
             limit: Limit::RangeTombstones,
-            value: 1,
+            value: 18,
             maximum: 0
         })
     ));
@@ -218,7 +220,7 @@ fn misuse_is_refused() {
     assert!(writer.begin_commit(head_at(next), &two).is_err());
     drop(writer);
 
-    let table = memtable(65_536, 1);
+    let table = memtable(65_536, 18);
     let mut writer = table.writer().unwrap();
     let _ = writer.begin_commit(head_at(9), &two).unwrap();
     let mut commit = writer.begin_commit(head_at(1), &two).unwrap();
@@ -254,8 +256,8 @@ fn misuse_is_refused() {
 
 #[test]
 fn positions_of_another_life_lead_nowhere() {
-    let mut table = memtable(4_096, 1);
-    let other = memtable(4_096, 1);
+    let mut table = memtable(4_096, 18);
+    let other = memtable(4_096, 18);
     commit(&table, 1, &[put(1, b"a", b"")]).unwrap();
     commit(&other, 1, &[put(1, b"a", b"")]).unwrap();
     let mut cursor = Cursor::new();
@@ -283,7 +285,7 @@ fn ranks_never_contradict_the_order() {
 
 #[test]
 fn a_key_with_many_versions_is_one_step() {
-    let table = memtable(65_536, 1);
+    let table = memtable(65_536, 18);
     for sequence in 1..=100 {
         let records = [put(1, b"a", b""), put(1, b"b", b""), put(2, b"", b"")];
         commit(&table, sequence, &records).unwrap();
@@ -385,7 +387,7 @@ fn read_beside_the_writer(table: &Memtable, watermark: &AtomicU64, last: u64, se
 #[test]
 fn readers_beside_one_writer_see_order_and_all_they_may() {
     const LAST: u64 = 4_000;
-    let table = memtable(1 << 20, 1);
+    let table = memtable(1 << 20, 18);
     for round in 1..=2 {
         let watermark = AtomicU64::new(0);
         thread::scope(|scope| {

@@ -43,19 +43,19 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`Error::FrontFull`] where it doesn't fit (see [`Memtable::fits`]), also when
     /// its sequence is 2^32 or more above the memtable's first;
-    /// [`Error::OverLimit`] when it has more range deletes than are left;
+    /// [`Error::OverLimit`] when its range deletes take more bytes than are left;
     /// [`Error::Internal`] when the sequence isn't above the last, or a commit before
     /// it was left unpublished.
     pub fn begin_commit(&mut self, head: CommitHead, size: &CommitSize) -> Result<Commit<'_, 'a>> {
         if !self.pen.is_clean() || head.sequence <= self.memtable.last_sequence() {
             return Err(Error::Internal(CHECK_COMMIT_ORDER));
         }
-        let left = self.memtable.range_tombstones_left();
-        if size.range_deletes > left {
+        let left = self.memtable.range_bytes_left();
+        if size.range_bytes > left {
             return Err(Error::OverLimit {
                 limit: Limit::RangeTombstones,
-                value: u64::from(size.range_deletes),
-                maximum: u64::from(left),
+                value: size.range_bytes,
+                maximum: left,
             });
         }
         if !self.memtable.fits(size) || !self.pen.admit(head.sequence) {
@@ -137,11 +137,13 @@ impl Commit<'_, '_> {
 
     fn left_after(&self, record: &Record<'_>) -> Result<CommitSize> {
         let is_range_delete = u32::from(record.kind == RecordKind::RangeDelete);
+        let range_bytes = u64::from(is_range_delete) * super::range_bytes(record);
         let left = (|| {
             u16::try_from(record.key.len()).ok()?;
             Some(CommitSize {
                 records: self.left.records.checked_sub(1)?,
                 range_deletes: self.left.range_deletes.checked_sub(is_range_delete)?,
+                range_bytes: self.left.range_bytes.checked_sub(range_bytes)?,
                 key_bytes: self.left.key_bytes.checked_sub(record.key.len() as u64)?,
                 value_bytes: self
                     .left
@@ -163,7 +165,8 @@ impl Commit<'_, '_> {
             node,
             list::rank_of(record.table, record.key),
         );
-        memtable.range_tombstones.fetch_add(1, Ordering::Relaxed);
+        let bytes = u32::try_from(super::range_bytes(record)).unwrap_or(u32::MAX);
+        memtable.range_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.range_deletes = self.range_deletes.saturating_add(1);
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use super::Pager;
 use super::flip::{FlipInput, PageStore};
+use super::runs::RunList;
 use super::space::{Stretch, group_units};
 use super::writer::{extend, write_fresh};
 use crate::error::{CorruptionReason, Error, IoAction, Limit, Result};
@@ -14,6 +15,7 @@ use crate::format::catalogue::{
     CATALOGUE_HEADER_BYTES, CatalogueHeader, GROUP_RECORD_BYTES, GroupRecord, PENDING_RECORD_BYTES,
     PendingRecord,
 };
+use crate::format::run::{RUN_RECORD_BYTES, RunRecord};
 use crate::format::superblock::CatalogueRef;
 use lightning_platform::File;
 
@@ -29,14 +31,16 @@ impl PageStore {
         let layout = *pager.layout();
         let bytes = CATALOGUE_HEADER_BYTES
             + self.space.count * GROUP_RECORD_BYTES
-            + self.pending_count * PENDING_RECORD_BYTES;
+            + self.pending_count * PENDING_RECORD_BYTES
+            + input.runs.count() * RUN_RECORD_BYTES;
         let bytes = u32::try_from(bytes).map_err(|_| Error::Internal(45))?;
         let header = CatalogueHeader {
             generation,
             bytes,
             groups: u32::try_from(self.space.count).map_err(|_| Error::Internal(46))?,
             pending: u32::try_from(self.pending_count).map_err(|_| Error::Internal(47))?,
-            runs: 0,
+            runs: u32::try_from(input.runs.count()).map_err(|_| Error::Internal(55))?,
+            merging: u32::try_from(input.runs.merging()).map_err(|_| Error::Internal(56))?,
             roots: input.roots,
             entries: input.entries,
         };
@@ -64,6 +68,9 @@ impl PageStore {
         }
         for list in self.pending.iter().take(self.pending_count).flatten() {
             sink.push(&list.encode())?;
+        }
+        for run in input.runs.iter() {
+            sink.push(&run.encode())?;
         }
         let crc = sink.finish()?;
         self.writer.bytes_written += padded as u64;
@@ -147,6 +154,16 @@ impl PageStore {
             let record = PendingRecord::decode(bytes).ok_or_else(malformed)?;
             self.add_pending(record);
         }
+        let mut runs = RunList::default();
+        for _ in 0..header.runs {
+            let bytes = source.take(&mut self.building, RUN_RECORD_BYTES)?;
+            let record = RunRecord::decode(bytes).ok_or_else(malformed)?;
+            runs = runs.with_newest(&record).ok_or_else(malformed)?;
+        }
+        if header.merging > header.runs {
+            return Err(malformed());
+        }
+        self.runs = runs.with_merging(header.merging as usize);
         self.building.fill(0);
         self.roots = header.roots;
         self.entries = header.entries;

@@ -28,6 +28,7 @@ mod account;
 mod extent;
 
 use super::pending::PENDING_LISTS;
+use super::runs::RunList;
 use super::space::Space;
 use super::writer::{NewPage, Writer, erase_fresh, extend, write_erased, write_fresh};
 use super::{Layout, Pager};
@@ -37,6 +38,7 @@ use crate::format::catalogue::{
     CATALOGUE_HEADER_BYTES, GROUP_RECORD_BYTES, PENDING_RECORD_BYTES, PendingRecord,
 };
 use crate::format::page_ref::{PageKind, PageRef};
+use crate::format::run::RUN_RECORD_BYTES;
 use crate::format::superblock::{CatalogueRef, SUPERBLOCK_BYTES, Superblock, SuperblockFound};
 use crate::mem::{Array, Budget};
 use lightning_platform::{File, MemoryUse};
@@ -73,6 +75,8 @@ pub struct FlipInput {
     pub wall_time_ms: u64,
     /// The id that the next table gets.
     pub next_table: u32,
+    /// The runs that stand on the trees.
+    pub runs: RunList,
 }
 
 /// A state that was published.
@@ -104,6 +108,7 @@ pub struct PageStore {
     pub(super) superblock: Superblock,
     pub(super) roots: Option<PageRef>,
     pub(super) entries: u64,
+    pub(super) runs: RunList,
     pub(super) space: Space,
     pub(super) writer: Writer,
     /// Published pending lists, oldest first.
@@ -159,6 +164,7 @@ impl PageStore {
                 first_segment: superblock.first_segment,
                 wall_time_ms: superblock.wall_time_ms,
                 next_table: superblock.next_table,
+                runs: RunList::default(),
             },
         )?;
         Ok(store)
@@ -192,6 +198,7 @@ impl PageStore {
             superblock,
             roots: None,
             entries: 0,
+            runs: RunList::default(),
             space: Space::new(budget, layout, plan.file_bytes_max)?,
             writer: Writer::new(budget, layout, plan.write_buffer_bytes, plan.salt)?,
             pending: Array::new(budget, structure, PENDING_LISTS + 1, |_| None)?,
@@ -428,7 +435,8 @@ impl PageStore {
         // Step 2. The slack is for groups that taking the room itself makes dirty.
         let catalogue_bytes = CATALOGUE_HEADER_BYTES
             + (self.space.count + 3) * GROUP_RECORD_BYTES
-            + (self.pending_count + 1) * PENDING_RECORD_BYTES;
+            + (self.pending_count + 1) * PENDING_RECORD_BYTES
+            + input.runs.count() * RUN_RECORD_BYTES;
         let catalogue_blocks = (catalogue_bytes as u64).div_ceil(layout.block_bytes as u64);
         let mut copies = [
             self.space
@@ -452,7 +460,8 @@ impl PageStore {
         // Now the catalogue's length is known: what it doesn't take is given back.
         let catalogue_bytes = CATALOGUE_HEADER_BYTES
             + self.space.count * GROUP_RECORD_BYTES
-            + self.lists_after_flip() * PENDING_RECORD_BYTES;
+            + self.lists_after_flip() * PENDING_RECORD_BYTES
+            + input.runs.count() * RUN_RECORD_BYTES;
         let catalogue_units =
             (catalogue_bytes as u64).div_ceil(layout.block_bytes as u64) * block_units;
         for copy in &mut copies {
@@ -499,6 +508,7 @@ impl PageStore {
         self.superblock = superblock;
         self.roots = input.roots;
         self.entries = input.entries;
+        self.runs = input.runs;
         self.flips += 1;
         Ok(self.published())
     }

@@ -20,6 +20,7 @@ mod find;
 mod flip;
 mod frames;
 mod pending;
+mod runs;
 mod space;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use epoch::{EpochGuard, Epochs, Retired};
 pub use find::newest_superblock;
 pub use flip::{FlipInput, PageStore, Published, StorePlan, StoreStatistics};
 pub use frames::{FramePlan, FrameStatistics, Frames};
+pub use runs::{FilterPages, RunList};
 
 use crate::error::{CorruptionReason, Error, IoAction, Result};
 use crate::format::branch::validate_branch;

@@ -34,6 +34,16 @@ impl PageStore {
     }
 
     pub(super) fn release_range(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
+        if self.joins_last(address, units) {
+            self.building_units += units;
+            return Ok(());
+        }
+        self.list_range(pager, address, units)
+    }
+
+    /// As [`release_range`](Self::release_range), with an entry of its own: once the
+    /// pages of the list are counted, no entry may be less than was counted.
+    fn list_range(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
         if self.building_entries >= pending_capacity(self.building.len()) {
             self.spill_pending(pager)?;
         }
@@ -43,6 +53,27 @@ impl PageStore {
         self.building_entries += 1;
         self.building_units += units;
         Ok(())
+    }
+
+    /// Makes a range part of the last entry where they touch: what was written one
+    /// after another, a run above all, is mostly given up in that order, too.
+    fn joins_last(&mut self, address: u64, units: u64) -> bool {
+        let Some(last) = self.building_entries.checked_sub(1) else {
+            return false;
+        };
+        let (start, length) = pending_entry(&self.building, last);
+        let Ok(whole) = u32::try_from(u64::from(length) + units) else {
+            return false;
+        };
+        let start = if start + u64::from(length) == address {
+            start
+        } else if address + units == start {
+            address
+        } else {
+            return false;
+        };
+        put_pending_entry(&mut self.building, last, start, whole);
+        true
     }
 
     pub(super) fn spill_pending(&mut self, pager: &Pager) -> Result<()> {
@@ -184,7 +215,7 @@ impl PageStore {
                 .filter(|group| group.dirty)
                 .and_then(|group| group.record.bitmap);
             if let Some(page) = replaced {
-                self.release(pager, &page)?;
+                self.list_range(pager, page.address, u64::from(page.units))?;
             }
         }
         if self.building_entries > 0 {

@@ -1,6 +1,6 @@
 //! A page store over the simulator, for the tests of the modules above.
 
-use super::{FlipInput, FramePlan, Frames, Layout, PageStore, Pager, StorePlan};
+use super::{FlipInput, FramePlan, Frames, Layout, PageStore, Pager, RunList, StorePlan};
 use crate::btree::PageSink;
 use crate::error::Result;
 use crate::format::checksum::Checksum;
@@ -165,6 +165,7 @@ impl Bench {
             first_segment: 1,
             wall_time_ms: 0,
             next_table: 16,
+            runs: RunList::default(),
         };
         Ok(self.store.flip(&self.pager, input)?.generation)
     }

@@ -1,195 +1,136 @@
-//! Many sources as one: a cursor over memtables and a tree.
+//! Many sources as one: a cursor over memtables, runs and a tree.
 //!
 //! Sources are ordered from the newest to the oldest: a transaction's own writes,
-//! memtables, the tree. At one key the newest source that says something decides;
+//! memtables, runs, the tree. At one key the newest source that says something decides;
 //! a tombstone, a range tombstone of the same or a newer source, or an expiry that
 //! has passed hides the key. With one source there is no merging to pay for.
 //!
-//! The cursor remembers which sources stand on its key; moving on moves those.
-//! Turning around seeks again from the key.
+//! # Moving
+//! The cursor remembers which sources stand on its key; moving on moves those. First
+//! the runs and the tree move, which may read pages; then, in one epoch, the memtables,
+//! and the next key is chosen. Between two moves nothing refers into a memtable: its
+//! position is a mark, and what it gave was copied (a long value is lent, which keeps the
+//! memtable until the cursor moves). So a memtable can be exchanged for its run while a
+//! cursor rests; the next move finds that, and seeks again from its key, as turning
+//! around does.
 
-use crate::btree::{CursorPosition, Root, TreeCursor};
+use super::front::{Lent, View, places};
+use super::lent::{CursorMemory, Stored, Visible, key_area};
+use super::version::{MEMTABLES_MAX, SOURCES_MAX, SourceId};
+use crate::btree::{CursorPosition, TreeCursor};
 use crate::error::Result;
-use crate::format::extent::ExtentRef;
+use crate::format::bytes::put;
 use crate::format::leaf::EntryKind;
-use crate::mem::Array;
 use crate::memtable::{Cursor, Entry, Memtable, RecordKind};
 use crate::pager::Pager;
+use crate::run::RunCursor;
 use crate::sync::ExclusiveGuard;
-use crate::txn::MEMTABLES_MAX;
 use core::cmp::Ordering;
 
-/// Memtables of a version, and a transaction's own writes.
-const MEMTABLE_SOURCES_MAX: usize = MEMTABLES_MAX + 1;
-/// The tree's bit in a set of sources.
-const TREE: u32 = 1 << MEMTABLE_SOURCES_MAX;
+/// A transaction's own writes come first, the tree last.
+const OWN: usize = 0;
+const FIRST_SHARED: usize = 1;
+pub(super) const TREE: usize = FIRST_SHARED + SOURCES_MAX;
 
-/// A memtable to read, up to a sequence.
+/// What a memtable gave.
+enum Held<'e> {
+    Nothing,
+    Copied {
+        value_bytes: usize,
+        expiry_ms: Option<u64>,
+        metadata: Option<u8>,
+    },
+    Lent(Lent<'e>),
+}
+
+/// How the sources move.
 #[derive(Clone, Copy)]
-pub struct Source<'e> {
-    /// The memtable.
-    pub memtable: &'e Memtable,
-    /// Versions above it are not seen.
-    pub sequence: u64,
+enum Move<'k> {
+    To(CursorPosition<'k>),
+    /// Beyond the current key, in the cursor's direction.
+    Beyond,
+    /// Those of a set, by one key.
+    Step(u32),
 }
 
-/// What a reader reads: memtables newest first, then a tree.
-#[derive(Clone, Copy)]
-pub struct SourceList<'e> {
-    /// The memtables that hold something.
-    pub memtables: [Option<Source<'e>>; MEMTABLE_SOURCES_MAX],
-    /// How many of them.
-    pub count: usize,
-    /// The tree below them.
-    pub root: Root,
-    /// Entries that expire at or before it are not seen.
-    pub now_ms: u64,
+/// What moving led to.
+enum Reached {
+    Nowhere,
+    Seen,
+    /// A key that isn't seen.
+    Hidden,
+    /// A memtable was exchanged meanwhile.
+    Changed,
 }
 
-impl<'e> SourceList<'e> {
-    /// A list with only a tree.
-    #[must_use]
-    pub fn new(root: Root, now_ms: u64) -> Self {
-        Self {
-            memtables: [None; MEMTABLE_SOURCES_MAX],
-            count: 0,
-            root,
-            now_ms,
-        }
-    }
-
-    /// Adds an older memtable behind the others, unless it holds nothing.
-    pub fn push(&mut self, memtable: &'e Memtable, sequence: u64) {
-        if memtable.is_empty() {
-            return;
-        }
-        if let Some(slot) = self.memtables.get_mut(self.count) {
-            *slot = Some(Source { memtable, sequence });
-            self.count += 1;
-        }
-    }
-
-    /// What the memtables say of a key: the newest point or range version.
-    #[inline]
-    #[must_use]
-    pub fn lookup(&self, key: &[u8]) -> Option<Entry<'e>> {
-        self.memtables
-            .iter()
-            .take(self.count)
-            .flatten()
-            .find_map(|source| {
-                source
-                    .memtable
-                    .lookup(self.root.table, key, source.sequence)
-            })
-    }
-
-    /// Whether a newer or the same source hides a point version by a range tombstone.
-    fn is_hidden(&self, key: &[u8], source: usize, sequence: u64) -> bool {
-        let table = self.root.table;
-        let memtables = self.memtables.iter().take(self.count).flatten();
-        memtables
-            .enumerate()
-            .take(source.saturating_add(1))
-            .any(|(index, newer)| {
-                let covering = newer.memtable.covering(table, key, newer.sequence);
-                covering > if index == source { sequence } else { 0 }
-            })
-    }
-}
-
-/// Where a value's bytes are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored<'a> {
-    /// Here.
-    Inline(&'a [u8]),
-    /// In an extent of the page file.
-    Extent(ExtentRef),
-}
-
-impl<'a> Stored<'a> {
-    /// A value as a leaf has it. A checked leaf has no malformed
-    /// reference.
-    #[must_use]
-    pub fn of(is_extent: bool, bytes: &'a [u8]) -> Self {
-        match ExtentRef::decode(bytes) {
-            Some(extent) if is_extent => Self::Extent(extent),
-            _ => Self::Inline(bytes),
-        }
-    }
-
-    /// Bytes of the value.
-    #[must_use]
-    pub fn length(&self) -> u64 {
-        match self {
-            Self::Inline(bytes) => bytes.len() as u64,
-            Self::Extent(extent) => extent.length,
-        }
-    }
-
-    /// The bytes, where they are here.
-    #[must_use]
-    pub fn inline(&self) -> Option<&'a [u8]> {
-        match self {
-            Self::Inline(bytes) => Some(bytes),
-            Self::Extent(_) => None,
-        }
-    }
-}
-
-/// An entry that a reader sees, lent until the cursor moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Visible<'c> {
-    /// The key.
-    pub key: &'c [u8],
-    /// The value.
-    pub value: Stored<'c>,
-    /// When it expires, in milliseconds since 1970.
-    pub expiry_ms: Option<u64>,
-    /// The metadata byte.
-    pub metadata: Option<u8>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Standing<'e> {
-    cursor: Cursor,
-    entry: Option<Entry<'e>>,
-}
-
-/// A cursor over a [`SourceList`].
+/// A cursor over a [`View`].
 pub struct MergedCursor<'e> {
-    list: SourceList<'e>,
-    standing: [Standing<'e>; MEMTABLE_SOURCES_MAX],
+    pager: &'e Pager,
+    view: View<'e>,
+    may_read: bool,
+    /// Whether keys that are not there are shown, too.
+    shows_gone: bool,
+    /// The sources, as they were when the cursor last sought.
+    words: [SourceId; SOURCES_MAX],
+    /// Whether any of them is a memtable.
+    has_memtables: bool,
+    marks: [Cursor; MEMTABLES_MAX + 1],
+    runs: [Option<RunCursor<'e>>; SOURCES_MAX],
     tree: TreeCursor<'e>,
-    /// The tree's key, put together; the second half is for seeking again.
-    buffer: ExclusiveGuard<'e, Array<u8>>,
+    memory: ExclusiveGuard<'e, CursorMemory>,
     tree_key_bytes: usize,
+    current_bytes: usize,
     forward: bool,
     /// The sources that stand on the current key; 0: the cursor stands nowhere.
     at_key: u32,
     /// The source that decides.
     winner: usize,
+    is_gone: bool,
+    held: Held<'e>,
 }
 
 impl<'e> MergedCursor<'e> {
-    /// A cursor that stands nowhere yet. `buffer` holds two keys.
+    /// A cursor that stands nowhere yet.
     #[must_use]
     pub fn new(
         pager: &'e Pager,
-        list: SourceList<'e>,
-        buffer: ExclusiveGuard<'e, Array<u8>>,
+        view: View<'e>,
+        memory: ExclusiveGuard<'e, CursorMemory>,
         may_read: bool,
     ) -> Self {
         Self {
-            list,
-            standing: [Standing::default(); MEMTABLE_SOURCES_MAX],
-            tree: TreeCursor::new(pager, list.root, may_read),
-            buffer,
+            pager,
+            view,
+            may_read,
+            shows_gone: false,
+            words: [SourceId::NONE; SOURCES_MAX],
+            has_memtables: false,
+            marks: [Cursor::new(); MEMTABLES_MAX + 1],
+            runs: [const { None }; SOURCES_MAX],
+            tree: TreeCursor::new(pager, view.root, may_read),
+            memory,
             tree_key_bytes: 0,
+            current_bytes: 0,
             forward: true,
             at_key: 0,
-            winner: 0,
+            winner: TREE,
+            is_gone: false,
+            held: Held::Nothing,
         }
+    }
+
+    /// Has the cursor stop at keys that are not there, too, where a source above the tree
+    /// says so: [`is_gone`](Self::is_gone) then tells.
+    #[must_use]
+    pub fn showing_gone(mut self) -> Self {
+        self.shows_gone = true;
+        self
+    }
+
+    /// Whether the key that the cursor stands on is not there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// The entry that the cursor stands on.
@@ -198,22 +139,61 @@ impl<'e> MergedCursor<'e> {
         if self.at_key == 0 {
             return None;
         }
-        if self.winner == MEMTABLE_SOURCES_MAX {
+        let key = self.key();
+        if self.winner == TREE {
             let entry = self.tree.entry()?;
             return Some(Visible {
-                key: self.tree_key(),
+                key,
                 value: Stored::of(entry.kind == EntryKind::Extent, entry.value),
                 expiry_ms: entry.expiry_ms,
                 metadata: entry.metadata,
             });
         }
-        let entry = self.standing.get(self.winner)?.entry?;
-        Some(Visible {
-            key: entry.key(),
-            value: Stored::Inline(entry.value()),
-            expiry_ms: entry.expiry_ms(),
-            metadata: entry.metadata(),
-        })
+        match &self.held {
+            Held::Copied {
+                value_bytes,
+                expiry_ms,
+                metadata,
+            } => Some(Visible {
+                key,
+                value: Stored::Inline(self.memory.value.get(..*value_bytes)?),
+                expiry_ms: *expiry_ms,
+                metadata: *metadata,
+            }),
+            Held::Lent(lent) => Some(Visible {
+                key,
+                value: Stored::Inline(lent.entry().value()),
+                expiry_ms: lent.entry().expiry_ms(),
+                metadata: lent.entry().metadata(),
+            }),
+            Held::Nothing => {
+                let place = self.winner.checked_sub(FIRST_SHARED)?;
+                let entry = self.runs.get(place)?.as_ref()?.entry()?;
+                Some(Visible {
+                    key,
+                    value: Stored::of(entry.kind == EntryKind::Extent, entry.value),
+                    expiry_ms: entry.expiry_ms,
+                    metadata: entry.metadata,
+                })
+            }
+        }
+    }
+
+    /// The key that the cursor stands on.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        if self.at_key == 0 {
+            return &[];
+        }
+        if self.winner == TREE {
+            return self.tree_key();
+        }
+        match &self.held {
+            Held::Nothing => self.run_key(self.winner),
+            Held::Copied { .. } | Held::Lent(_) => {
+                self.memory.current.get(..self.current_bytes).unwrap_or(&[])
+            }
+        }
     }
 
     /// Whether the cursor stands on an entry.
@@ -231,24 +211,7 @@ impl<'e> MergedCursor<'e> {
             position,
             CursorPosition::First | CursorPosition::AtOrAfter(_)
         );
-        self.at_key = 0;
-        let table = self.list.root.table;
-        for (standing, source) in self.standing.iter_mut().zip(&self.list.memtables) {
-            let Some(source) = source else {
-                continue;
-            };
-            let memtable = source.memtable;
-            match position {
-                CursorPosition::First => standing.cursor.seek(memtable, table, &[]),
-                CursorPosition::AtOrAfter(key) => standing.cursor.seek(memtable, table, key),
-                CursorPosition::Last => standing.cursor.seek_table_last(memtable, table),
-                CursorPosition::Before(key) => standing.cursor.seek_before(memtable, table, key),
-            };
-            standing.settle(source, table, self.forward);
-        }
-        self.tree.seek(position)?;
-        self.take_tree_key();
-        self.choose()
+        self.go(Move::To(position))
     }
 
     /// Moves to the next entry.
@@ -256,14 +219,7 @@ impl<'e> MergedCursor<'e> {
     /// # Errors
     /// As [`seek`](Self::seek).
     pub fn advance(&mut self) -> Result<()> {
-        if self.at_key == 0 {
-            return Ok(());
-        }
-        if !self.forward {
-            return self.turn(true);
-        }
-        self.step()?;
-        self.choose()
+        self.go_on(true)
     }
 
     /// Moves to the entry before.
@@ -271,238 +227,355 @@ impl<'e> MergedCursor<'e> {
     /// # Errors
     /// As [`seek`](Self::seek).
     pub fn retreat(&mut self) -> Result<()> {
+        self.go_on(false)
+    }
+
+    fn go_on(&mut self, forward: bool) -> Result<()> {
         if self.at_key == 0 {
             return Ok(());
         }
-        if self.forward {
-            return self.turn(false);
+        if self.forward != forward {
+            self.keep_key();
+            self.forward = forward;
+            return self.go(Move::Beyond);
         }
-        self.step()?;
-        self.choose()
+        self.go(Move::Step(self.at_key))
     }
 
     fn tree_key(&self) -> &[u8] {
-        self.buffer.get(..self.tree_key_bytes).unwrap_or(&[])
+        self.memory.keys.get(..self.tree_key_bytes).unwrap_or(&[])
     }
 
-    fn take_tree_key(&mut self) {
-        let half = self.buffer.len() / 2;
-        let to = self.buffer.get_mut(..half).unwrap_or(&mut []);
-        self.tree_key_bytes = self.tree.copy_key(to);
+    fn run_key(&self, source: usize) -> &[u8] {
+        let start = source * self.memory.key_bytes;
+        let area = self.memory.keys.get(start..).unwrap_or(&[]);
+        self.runs
+            .get(source.wrapping_sub(FIRST_SHARED))
+            .and_then(Option::as_ref)
+            .map_or(&[], |run| run.key(area))
     }
 
-    /// Moves every source that stands on the current key.
-    fn step(&mut self) -> Result<()> {
-        let moving = core::mem::take(&mut self.at_key);
-        let table = self.list.root.table;
-        for (index, (standing, source)) in self
-            .standing
-            .iter_mut()
-            .zip(&self.list.memtables)
-            .enumerate()
-        {
-            let Some(source) = source else {
-                break;
+    /// Copies the current key to where seeking again looks for it.
+    fn keep_key(&mut self) {
+        if !matches!(self.held, Held::Nothing) {
+            return;
+        }
+        let memory = &mut *self.memory;
+        let key = if self.winner == TREE {
+            memory.keys.get(..self.tree_key_bytes).unwrap_or(&[])
+        } else {
+            let area = memory.keys.get(self.winner * memory.key_bytes..);
+            let run = self
+                .runs
+                .get(self.winner.wrapping_sub(FIRST_SHARED))
+                .and_then(Option::as_ref);
+            run.map_or(&[][..], |run| run.key(area.unwrap_or(&[])))
+        };
+        if put(&mut memory.current, 0, key) {
+            self.current_bytes = key.len();
+        }
+    }
+
+    fn go(&mut self, way: Move<'_>) -> Result<()> {
+        let mut way = way;
+        let mut is_first = true;
+        self.at_key = 0;
+        self.held = Held::Nothing;
+        loop {
+            if !matches!(way, Move::Step(_)) {
+                self.load_words();
+            }
+            self.move_pages(way)?;
+            if self.view.is_tree_only() && self.tree.is_valid() && self.tree.is_plain() {
+                // Nothing is above the tree, and nothing in this leaf can be hidden.
+                self.at_key = 1 << TREE;
+                self.winner = TREE;
+                return Ok(());
+            }
+            let reached = {
+                let _traversal = self.has_memtables.then(|| self.pager.enter());
+                if self.has_memtables && self.words_changed() {
+                    Reached::Changed
+                } else {
+                    self.move_memtables(way);
+                    self.choose()
+                }
             };
-            if moving & 1 << index == 0 {
+            match reached {
+                Reached::Nowhere | Reached::Seen => return Ok(()),
+                Reached::Hidden => {
+                    way = Move::Step(core::mem::take(&mut self.at_key));
+                    is_first = false;
+                }
+                Reached::Changed => {
+                    // Before anything was hidden, the caller's position is the one to seek.
+                    way = match way {
+                        Move::To(position) if is_first => Move::To(position),
+                        _ => Move::Beyond,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Reads which sources there are now.
+    fn load_words(&mut self) {
+        self.has_memtables = false;
+        for place in places(self.view.relevant) {
+            let id = self.view.source(place);
+            self.has_memtables |= id.memtable().is_some();
+            if let Some(word) = self.words.get_mut(place) {
+                *word = id;
+            }
+        }
+    }
+
+    fn words_changed(&self) -> bool {
+        places(self.view.memtables).any(|place| {
+            self.words
+                .get(place)
+                .is_some_and(|word| self.view.source(place) != *word)
+        })
+    }
+
+    /// Moves runs and tree.
+    fn move_pages(&mut self, way: Move<'_>) -> Result<()> {
+        let CursorMemory {
+            current,
+            keys,
+            key_bytes,
+            ..
+        } = &mut *self.memory;
+        let current = current.get(..self.current_bytes).unwrap_or(&[]);
+        for place in places(self.view.relevant) {
+            let source = place + FIRST_SHARED;
+            let id = self.words.get(place).copied().unwrap_or(SourceId::NONE);
+            let Some((_, run)) = self.view.run(id) else {
                 continue;
+            };
+            let Some(slot) = self.runs.get_mut(place) else {
+                continue;
+            };
+            let table = self.view.root.table;
+            let cursor = slot.get_or_insert_with(|| {
+                RunCursor::new(self.pager, run, table, self.view.sequence, self.may_read)
+            });
+            let area = key_area(keys, *key_bytes, source)?;
+            match way {
+                Move::To(position) => cursor.seek(position, area)?,
+                Move::Beyond if self.forward => {
+                    cursor.seek(CursorPosition::AtOrAfter(current), area)?;
+                    if cursor.is_valid() && cursor.key(area) == current {
+                        cursor.advance(area)?;
+                    }
+                }
+                Move::Beyond => cursor.seek(CursorPosition::Before(current), area)?,
+                Move::Step(set) if set & 1 << source == 0 => {}
+                Move::Step(_) if self.forward => cursor.advance(area)?,
+                Move::Step(_) => cursor.retreat(area)?,
             }
-            if self.forward {
-                standing.cursor.next_key(source.memtable);
-            } else {
-                standing.cursor.prev_key(source.memtable);
-            }
-            standing.settle(source, table, self.forward);
         }
-        if moving & TREE != 0 {
-            if self.forward {
-                self.tree.advance()?;
-            } else {
-                self.tree.retreat()?;
+        match way {
+            Move::To(position) => self.tree.seek(position)?,
+            Move::Beyond if self.forward => {
+                self.tree.seek(CursorPosition::AtOrAfter(current))?;
+                if self.tree.compare_key(current) == Some(Ordering::Equal) {
+                    self.tree.advance()?;
+                }
             }
-            self.take_tree_key();
+            Move::Beyond => self.tree.seek(CursorPosition::Before(current))?,
+            Move::Step(set) if set & 1 << TREE == 0 => return Ok(()),
+            Move::Step(_) if self.forward => self.tree.advance()?,
+            Move::Step(_) => self.tree.retreat()?,
         }
+        self.tree_key_bytes = self.tree.copy_key(key_area(keys, *key_bytes, TREE)?);
         Ok(())
     }
 
-    /// Finds the next visible key among where the sources stand.
-    fn choose(&mut self) -> Result<()> {
-        if self.list.count == 0 && self.tree.is_valid() && self.tree.is_plain() {
-            // Nothing is above the tree, and nothing in this leaf can be hidden.
-            self.at_key = TREE;
-            self.winner = MEMTABLE_SOURCES_MAX;
-            return Ok(());
+    /// The memtable of a source, with the sequence up to which it is read.
+    fn memtable(&self, source: usize) -> Option<(&'e Memtable, u64)> {
+        if source == OWN {
+            return self.view.own.map(|own| (own, u64::MAX));
         }
-        loop {
-            let mut at_key = 0;
-            let mut winner = MEMTABLE_SOURCES_MAX;
-            let mut best: Option<&[u8]> = None;
-            let wanted = if self.forward {
-                Ordering::Less
-            } else {
-                Ordering::Greater
+        let word = self.words.get(source.checked_sub(FIRST_SHARED)?)?;
+        let slot = self.view.front.memtable(word.memtable()?)?;
+        Some((&slot.memtable, self.view.sequence))
+    }
+
+    /// The sources that are memtables.
+    fn memtable_sources(&self) -> impl Iterator<Item = usize> + use<> {
+        let own = self.view.own.map(|_| OWN);
+        let shared = if self.has_memtables {
+            self.view.memtables
+        } else {
+            0
+        };
+        own.into_iter()
+            .chain(places(shared).map(|place| place + FIRST_SHARED))
+    }
+
+    /// Moves the memtables, in an epoch.
+    fn move_memtables(&mut self, way: Move<'_>) {
+        let table = self.view.root.table;
+        let forward = self.forward;
+        for source in self.memtable_sources() {
+            let Some((memtable, sequence)) = self.memtable(source) else {
+                continue;
             };
-            for (index, standing) in self.standing.iter().take(self.list.count).enumerate() {
-                let Some(entry) = standing.entry else {
-                    continue;
-                };
-                let key = entry.key();
-                let order = best.map_or(wanted, |best| key.cmp(best));
-                if order == wanted {
-                    best = Some(key);
-                    winner = index;
-                    at_key = 1 << index;
-                } else if order == Ordering::Equal {
-                    at_key |= 1 << index;
-                }
-            }
-            if self.tree.is_valid() {
-                let key = self.tree_key();
-                let order = best.map_or(wanted, |best| key.cmp(best));
-                if order == wanted {
-                    best = Some(key);
-                    winner = MEMTABLE_SOURCES_MAX;
-                    at_key = TREE;
-                } else if order == Ordering::Equal {
-                    at_key |= TREE;
-                }
-            }
-            let Some(key) = best else {
-                self.at_key = 0;
-                return Ok(());
+            let current = self.memory.current.get(..self.current_bytes).unwrap_or(&[]);
+            let Some(mark) = self.marks.get_mut(source) else {
+                continue;
             };
-            let seen = self.is_seen(key, winner);
-            self.at_key = at_key;
-            self.winner = winner;
-            if seen {
-                return Ok(());
-            }
-            self.step()?;
+            match way {
+                Move::To(CursorPosition::First) => mark.seek(memtable, table, &[]),
+                Move::To(CursorPosition::AtOrAfter(key)) => mark.seek(memtable, table, key),
+                Move::To(CursorPosition::Last) => mark.seek_table_last(memtable, table),
+                Move::To(CursorPosition::Before(key)) => mark.seek_before(memtable, table, key),
+                Move::Beyond if forward => {
+                    mark.seek(memtable, table, current);
+                    mark.entry(memtable)
+                        .is_some_and(|entry| entry.table() == table && entry.key() == current)
+                        && mark.next_key(memtable)
+                }
+                Move::Beyond => mark.seek_before(memtable, table, current),
+                Move::Step(set) if set & 1 << source == 0 => continue,
+                Move::Step(_) if forward => mark.next_key(memtable),
+                Move::Step(_) => mark.prev_key(memtable),
+            };
+            mark.settle(memtable, table, sequence, forward);
         }
     }
 
-    fn is_seen(&self, key: &[u8], winner: usize) -> bool {
-        let now_ms = self.list.now_ms;
-        let (sequence, expiry_ms) = if winner == MEMTABLE_SOURCES_MAX {
+    /// Finds the next key among where the sources stand, in an epoch where a memtable
+    /// is among them.
+    fn choose(&mut self) -> Reached {
+        let wanted = if self.forward {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        };
+        let mut at_key = 0;
+        let mut winner = TREE;
+        let mut best: Option<&[u8]> = None;
+        let mut given: Option<Entry<'e>> = None;
+        let mut consider = |source: usize, key, entry| {
+            let order = best.map_or(wanted, |best: &[u8]| <[u8]>::cmp(key, best));
+            if order == wanted {
+                best = Some(key);
+                winner = source;
+                given = entry;
+                at_key = 1 << source;
+            } else if order == Ordering::Equal {
+                at_key |= 1 << source;
+            }
+        };
+        for source in self.memtable_sources() {
+            let mark = self.marks.get(source);
+            if let Some((memtable, _)) = self.memtable(source)
+                && let Some(entry) = mark.and_then(|mark| mark.entry(memtable))
+            {
+                consider(source, entry.key(), Some(entry));
+            }
+        }
+        for place in places(self.view.relevant) {
+            let source = place + FIRST_SHARED;
+            let run = self.runs.get(place).and_then(Option::as_ref);
+            if run.is_some_and(RunCursor::is_valid) {
+                consider(source, self.run_key(source), None);
+            }
+        }
+        if self.tree.is_valid() {
+            consider(TREE, self.tree_key(), None);
+        }
+        let Some(key) = best else {
+            return Reached::Nowhere;
+        };
+        let is_gone = !self.is_seen(key, winner, given.as_ref());
+        let is_shown = !is_gone || self.shows_gone;
+        self.at_key = at_key;
+        self.winner = winner;
+        self.is_gone = is_gone;
+        match given {
+            Some(entry) => self.take(&entry, is_shown),
+            // Should a memtable be exchanged before the next step, that seeks from here.
+            None if self.has_memtables => self.keep_key(),
+            None => {}
+        }
+        if is_shown {
+            Reached::Seen
+        } else {
+            Reached::Hidden
+        }
+    }
+
+    /// Copies what a memtable gave, while the epoch lasts.
+    fn take(&mut self, entry: &Entry<'e>, with_value: bool) {
+        let key = entry.key();
+        if put(&mut self.memory.current, 0, key) {
+            self.current_bytes = key.len();
+        }
+        if !with_value {
+            return;
+        }
+        let value = entry.value();
+        self.held = if put(&mut self.memory.value, 0, value) {
+            Held::Copied {
+                value_bytes: value.len(),
+                expiry_ms: entry.expiry_ms(),
+                metadata: entry.metadata(),
+            }
+        } else {
+            let place = self.winner.checked_sub(FIRST_SHARED);
+            let word = place.and_then(|place| self.words.get(place));
+            let id = word.copied().unwrap_or(SourceId::NONE);
+            Held::Lent(self.view.lend(*entry, id))
+        };
+    }
+
+    fn is_seen(&self, key: &[u8], winner: usize, given: Option<&Entry<'_>>) -> bool {
+        let (is_put, sequence, expiry_ms) = if let Some(entry) = given {
+            let is_put = entry.kind() != RecordKind::Delete;
+            (is_put, entry.sequence(), entry.expiry_ms())
+        } else if winner == TREE {
             let Some(entry) = self.tree.entry() else {
                 return false;
             };
-            if entry.kind == EntryKind::Tombstone {
-                return false;
-            }
-            (0, entry.expiry_ms)
+            (entry.kind != EntryKind::Tombstone, 0, entry.expiry_ms)
         } else {
-            let Some(entry) = self
-                .standing
-                .get(winner)
-                .and_then(|standing| standing.entry)
-            else {
+            let run = self
+                .runs
+                .get(winner.wrapping_sub(FIRST_SHARED))
+                .and_then(Option::as_ref);
+            let Some(entry) = run.and_then(RunCursor::entry) else {
                 return false;
             };
-            if entry.kind() == RecordKind::Delete {
-                return false;
-            }
-            (entry.sequence(), entry.expiry_ms())
+            let is_put = entry.kind != EntryKind::Tombstone;
+            (is_put, entry.sequence, entry.expiry_ms)
         };
-        expiry_ms.is_none_or(|expiry| expiry > now_ms)
-            && !self.list.is_hidden(key, winner, sequence)
+        is_put && !self.view.is_expired(expiry_ms) && !self.is_covered(key, winner, sequence)
     }
 
-    /// Seeks again from the current key, in the other direction.
-    fn turn(&mut self, forward: bool) -> Result<()> {
-        let half = self.buffer.len() / 2;
-        let memtable_key = if self.winner < MEMTABLE_SOURCES_MAX {
-            self.standing
-                .get(self.winner)
-                .and_then(|standing| standing.entry)
-                .map(|e| e.key())
-        } else {
-            None
-        };
-        let length = match memtable_key {
-            Some(key) => {
-                if let Some(to) = self.buffer.get_mut(half..half + key.len()) {
-                    to.copy_from_slice(key);
-                }
-                key.len()
-            }
-            None => {
-                self.buffer.copy_within(..self.tree_key_bytes, half);
-                self.tree_key_bytes
-            }
-        };
-        self.turn_at(half, length, forward)
-    }
-
-    /// Puts every source on the other side of the key that stands in the buffer.
-    fn turn_at(&mut self, start: usize, length: usize, forward: bool) -> Result<()> {
-        self.forward = forward;
-        self.at_key = 0;
-        let table = self.list.root.table;
-        let key = self.buffer.get(start..start + length).unwrap_or(&[]);
-        for (standing, source) in self.standing.iter_mut().zip(&self.list.memtables) {
-            let Some(source) = source else {
-                continue;
-            };
-            if forward {
-                standing.cursor.seek(source.memtable, table, key);
-                if standing
-                    .cursor
-                    .entry(source.memtable)
-                    .is_some_and(|entry| entry.table() == table && entry.key() == key)
-                {
-                    standing.cursor.next_key(source.memtable);
-                }
-            } else {
-                standing.cursor.seek_before(source.memtable, table, key);
-            }
-            standing.settle(source, table, forward);
-        }
-        if forward {
-            self.tree.seek(CursorPosition::AtOrAfter(key))?;
-            if self.tree.compare_key(key) == Some(Ordering::Equal) {
-                self.tree.advance()?;
-            }
-        } else {
-            self.tree.seek(CursorPosition::Before(key))?;
-        }
-        self.take_tree_key();
-        self.choose()
-    }
-}
-
-impl<'e> Standing<'e> {
-    /// From where the cursor stands, finds the version that the source's sequence
-    /// lets see: of this key, or of the nearest in the direction.
-    fn settle(&mut self, source: &Source<'e>, table: u32, forward: bool) {
-        self.entry = None;
-        loop {
-            let Some(entry) = self.cursor.entry(source.memtable) else {
-                return;
-            };
-            if entry.table() != table {
-                return;
-            }
-            let mut probe = self.cursor;
-            if !forward || entry.sequence() > source.sequence {
-                probe.seek_version(source.memtable, table, entry.key(), source.sequence);
-            }
-            let found = probe.entry(source.memtable);
-            let same_key = found.filter(|found| {
-                found.table() == table
-                    && found.key() == entry.key()
-                    && found.sequence() <= source.sequence
-            });
-            if let Some(found) = same_key {
-                self.cursor = probe;
-                self.entry = Some(found);
-                return;
-            }
-            if forward {
-                self.cursor.next_key(source.memtable);
-            } else {
-                self.cursor.prev_key(source.memtable);
-            }
-        }
+    /// Whether a newer source, or the same one later, hides a key by a range tombstone.
+    fn is_covered(&self, key: &[u8], winner: usize, sequence: u64) -> bool {
+        let table = self.view.root.table;
+        let hides =
+            |source: usize, covering: u64| covering > if source == winner { sequence } else { 0 };
+        self.memtable_sources()
+            .take_while(|source| *source <= winner)
+            .any(|source| {
+                self.memtable(source).is_some_and(|(memtable, up_to)| {
+                    hides(source, memtable.covering(table, key, up_to))
+                })
+            })
+            || places(self.view.relevant)
+                .take_while(|place| place + FIRST_SHARED <= winner)
+                .any(|place| {
+                    let run = self.runs.get(place).and_then(Option::as_ref);
+                    run.is_some_and(|cursor| {
+                        let run = cursor.run();
+                        let covering = run.covering(table, key, self.view.sequence);
+                        hides(place + FIRST_SHARED, covering)
+                    })
+                })
     }
 }

@@ -1,11 +1,12 @@
 //! Versions: which sources make up the database at a moment.
 //!
-//! A version is {generation, roots tree, memtables newest first}. It never
-//! changes; a freeze or a flip makes a new one *current*. Readers take the
-//! current one, without a lock:
+//! A version is {generation, roots tree, sources newest first: memtables, then
+//! runs}. A freeze or a flip makes a new one *current*. Readers take the current
+//! one, without a lock:
 //!
-//! 1. enter an epoch, read which version is current;
-//! 2. read the watermark up to which commits may be seen;
+//! 1. enter an epoch, claim a place among the registered snapshots, read which
+//!    version is current;
+//! 2. read the watermark up to which commits may be seen, and register it;
 //! 3. read again which version is current, and begin again if it is another:
 //!    all commits up to the watermark were then inserted into memtables that the
 //!    version lists, since a new memtable is published before anything is in it;
@@ -13,12 +14,21 @@
 //!
 //! A slot is free again when it is not current, no epoch can see it any more (so
 //! that nobody is between 1 and 4), and then no reader is counted: in that
-//! order. What a version that is not free lists (pages by generation, memtables)
+//! order. What a version that is not free lists (pages by generation, sources)
 //! is neither reused nor reset.
+//!
+//! # The exchange
+//! One thing in a version changes: the word that names a memtable is replaced by the
+//! one that names the run made of it, in the current version and in every older one
+//! that is in use. So a memtable is free while snapshots that began on it live. Who
+//! reads a word and what it names does so in one epoch; the memtable is reset when
+//! no epoch can have seen its word, and no value pins it. A word that names a run
+//! stays, and all words behind it name runs, too.
 
 use crate::error::{Error, Limit, Result};
 use crate::format::bytes::get_u64;
 use crate::format::page_ref::{PAGE_REF_BYTES, PageRef, encode_optional};
+use crate::limits::RUNS_MAX;
 use crate::mem::{Array, Budget};
 use crate::pager::{Epochs, Pager, Retired};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
@@ -27,8 +37,114 @@ use lightning_platform::{MemoryUse, Wait};
 
 /// Memtables that a version lists at most.
 pub const MEMTABLES_MAX: usize = 8;
-const NONE: u32 = u32::MAX;
+/// Memtables and runs that a version lists at most.
+pub const SOURCES_MAX: usize = MEMTABLES_MAX + RUNS_MAX;
 const ROOT_WORDS: usize = PAGE_REF_BYTES / 8;
+/// Of a place for a snapshot that nobody has.
+const UNREGISTERED: u64 = 0;
+
+/// Names a memtable, or the slot of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceId(u32);
+
+impl SourceId {
+    const RUN: u32 = 1 << 31;
+    /// Names nothing.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// Names a memtable.
+    #[must_use]
+    pub fn of_memtable(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// Names the slot of a run.
+    #[must_use]
+    pub fn of_run(slot: u32) -> Self {
+        Self(slot | Self::RUN)
+    }
+
+    /// The memtable, if it names one.
+    #[inline]
+    #[must_use]
+    pub fn memtable(self) -> Option<u32> {
+        (self.0 & Self::RUN == 0).then_some(self.0)
+    }
+
+    /// The slot of the run, if it names one.
+    #[inline]
+    #[must_use]
+    pub fn run(self) -> Option<u32> {
+        (self.0 & Self::RUN != 0 && self != Self::NONE).then_some(self.0 & !Self::RUN)
+    }
+}
+
+/// Sources, newest first: memtables, then runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sources {
+    ids: [SourceId; SOURCES_MAX],
+    count: usize,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            ids: [SourceId::NONE; SOURCES_MAX],
+            count: 0,
+        }
+    }
+}
+
+impl Sources {
+    /// All of them.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = SourceId> + ExactSizeIterator + '_ {
+        self.ids.iter().take(self.count).copied()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The memtables, newest first.
+    pub fn memtables(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
+        self.iter().filter_map(SourceId::memtable)
+    }
+
+    /// The slots of the runs, newest first.
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
+        self.iter().filter_map(SourceId::run)
+    }
+
+    /// With an older source behind the others; `false` when there is no room.
+    pub fn push(&mut self, id: SourceId) -> bool {
+        let Some(slot) = self.ids.get_mut(self.count) else {
+            return false;
+        };
+        *slot = id;
+        self.count += 1;
+        true
+    }
+
+    /// With a newer source before the others; `None` when there is no room.
+    #[must_use]
+    pub fn with_newest(&self, id: SourceId) -> Option<Self> {
+        let mut sources = Self::default();
+        let mut all = core::iter::once(id).chain(self.iter());
+        all.all(|id| sources.push(id)).then_some(sources)
+    }
+
+    /// With what `keep` answers in each one's place; what it answers none for goes.
+    #[must_use]
+    pub fn map(&self, mut keep: impl FnMut(SourceId) -> Option<SourceId>) -> Self {
+        let mut sources = Self::default();
+        for id in self.iter().filter_map(&mut keep) {
+            sources.push(id);
+        }
+        sources
+    }
+}
 
 /// What a version says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +155,8 @@ pub struct VersionState {
     pub merged_sequence: u64,
     /// The roots tree.
     pub roots: Option<PageRef>,
-    /// Memtables, newest first; the first `memtable_count` count.
-    pub memtables: [u32; MEMTABLES_MAX],
-    /// How many memtables.
-    pub memtable_count: usize,
-}
-
-impl VersionState {
-    /// The memtables, newest first.
-    pub fn memtables(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
-        self.memtables.iter().take(self.memtable_count).copied()
-    }
+    /// Memtables and runs.
+    pub sources: Sources,
 }
 
 struct Version {
@@ -57,7 +164,7 @@ struct Version {
     generation: AtomicU64,
     merged_sequence: AtomicU64,
     roots: [AtomicU64; ROOT_WORDS],
-    memtables: [AtomicU32; MEMTABLES_MAX],
+    sources: [AtomicU32; SOURCES_MAX],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +180,7 @@ enum Slot {
 pub struct Snapshot {
     pub(crate) engine: u64,
     pub(crate) version: u32,
+    pub(crate) place: u32,
     /// Commits up to it are seen.
     pub sequence: u64,
     /// Entries that expire at or before it are not seen; milliseconds since 1970.
@@ -84,8 +192,8 @@ pub struct Versions {
     current: AtomicU32,
     versions: Array<Version>,
     slots: Mutex<Array<Slot>>,
-    readers: AtomicU32,
-    readers_max: u32,
+    /// For each snapshot that may be open: one above its sequence.
+    registered: Array<AtomicU64>,
 }
 
 impl Versions {
@@ -108,7 +216,7 @@ impl Versions {
             generation: AtomicU64::new(0),
             merged_sequence: AtomicU64::new(0),
             roots: [const { AtomicU64::new(0) }; ROOT_WORDS],
-            memtables: [const { AtomicU32::new(NONE) }; MEMTABLES_MAX],
+            sources: [const { AtomicU32::new(SourceId::NONE.0) }; SOURCES_MAX],
         })?;
         let mut slots = Array::new(budget, structure, count, |_| Slot::Free)?;
         if let (Some(version), Some(slot)) = (versions.first(), slots.first_mut()) {
@@ -119,8 +227,9 @@ impl Versions {
             current: AtomicU32::new(0),
             versions,
             slots: Mutex::new(slots, wait),
-            readers: AtomicU32::new(0),
-            readers_max,
+            registered: Array::new(budget, structure, readers_max as usize, |_| {
+                AtomicU64::new(UNREGISTERED)
+            })?,
         })
     }
 
@@ -199,19 +308,12 @@ impl Versions {
         now_ms: u64,
         watermark: impl Fn() -> u64,
     ) -> Result<Snapshot> {
-        let open = self.readers.fetch_add(1, Ordering::Relaxed);
-        if open >= self.readers_max {
-            self.readers.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::OverLimit {
-                limit: Limit::Snapshots,
-                value: u64::from(open) + 1,
-                maximum: u64::from(self.readers_max),
-            });
-        }
         let _traversal = pager.enter();
+        let (place, registered) = self.claim()?;
         loop {
             let index = self.current.load(Ordering::SeqCst);
             let sequence = watermark();
+            registered.store(sequence.saturating_add(1), Ordering::SeqCst);
             if self.current.load(Ordering::SeqCst) == index
                 && let Some(version) = self.versions.get(index as usize)
             {
@@ -219,11 +321,46 @@ impl Versions {
                 return Ok(Snapshot {
                     engine,
                     version: index,
+                    place,
                     sequence,
                     now_ms,
                 });
             }
         }
+    }
+
+    /// Takes a place among the registered snapshots, beginning where the thread's stack
+    /// suggests, so that a thread mostly finds its own.
+    fn claim(&self) -> Result<(u32, &AtomicU64)> {
+        let marker = 0_u8;
+        let start = ((&raw const marker).addr() >> 12).wrapping_mul(0x9E37_79B9) >> 8;
+        let count = self.registered.len();
+        let first = start.checked_rem(count).unwrap_or(0);
+        for index in (first..count).chain(0..first) {
+            let Some(place) = self.registered.get(index) else {
+                continue;
+            };
+            let is_free = place.load(Ordering::Relaxed) == UNREGISTERED
+                && place
+                    .compare_exchange(UNREGISTERED, 1, Ordering::SeqCst, Ordering::Relaxed)
+                    .is_ok();
+            if is_free {
+                return Ok((u32::try_from(index).unwrap_or(u32::MAX), place));
+            }
+        }
+        Err(Error::OverLimit {
+            limit: Limit::Snapshots,
+            value: count as u64 + 1,
+            maximum: count as u64,
+        })
+    }
+
+    /// The sequences of the snapshots that are open. Complete for those that began before
+    /// a stamp that is unseen.
+    pub fn sequences(&self) -> impl Iterator<Item = u64> + '_ {
+        self.registered
+            .iter()
+            .filter_map(|place| place.load(Ordering::SeqCst).checked_sub(1))
     }
 
     /// Lets go of what a snapshot reads, but not of its place in the order: it
@@ -242,21 +379,61 @@ impl Versions {
 
     /// Gives a snapshot back.
     pub fn end(&self, snapshot: Snapshot) {
+        if let Some(place) = self.registered.get(snapshot.place as usize) {
+            place.store(UNREGISTERED, Ordering::Release);
+        }
         if let Some(version) = self.versions.get(snapshot.version as usize) {
             version.readers.fetch_sub(1, Ordering::Release);
         }
-        self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// What the version of a snapshot says.
+    /// The roots tree that a snapshot reads.
     #[inline]
-    pub fn of(&self, snapshot: &Snapshot) -> VersionState {
-        self.state(snapshot.version)
+    pub fn roots(&self, snapshot: &Snapshot) -> Option<PageRef> {
+        self.versions
+            .get(snapshot.version as usize)
+            .and_then(Version::read_roots)
+    }
+
+    /// What the version of a snapshot lists now. A memtable may be exchanged at any time:
+    /// only what is named as a run stays.
+    pub fn sources(&self, snapshot: &Snapshot) -> Sources {
+        self.state(snapshot.version).sources
+    }
+
+    /// A source of a version, by its place. What names a memtable is good for the epoch
+    /// in which it was read.
+    #[inline]
+    pub fn source(&self, version: u32, place: usize) -> SourceId {
+        self.versions
+            .get(version as usize)
+            .and_then(|version| version.sources.get(place))
+            .map_or(SourceId::NONE, |word| {
+                SourceId(word.load(Ordering::Acquire))
+            })
     }
 
     /// Snapshots that are open.
     pub fn open_snapshots(&self) -> u32 {
-        self.readers.load(Ordering::Relaxed)
+        u32::try_from(self.sequences().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Puts a run in the place of the memtable that it was made of, in every version that
+    /// is in use: see the module.
+    pub fn exchange(&self, memtable: u32, run: u32) {
+        let slots = self.slots.lock();
+        let from = SourceId::of_memtable(memtable);
+        for (_, version) in slots
+            .iter()
+            .zip(self.versions.iter())
+            .filter(|(slot, _)| **slot != Slot::Free)
+        {
+            for word in &version.sources {
+                if word.load(Ordering::Relaxed) == from.0 {
+                    word.store(SourceId::of_run(run).0, Ordering::SeqCst);
+                }
+            }
+        }
     }
 
     fn state(&self, index: u32) -> VersionState {
@@ -265,8 +442,7 @@ impl Versions {
                 generation: 0,
                 merged_sequence: 0,
                 roots: None,
-                memtables: [NONE; MEMTABLES_MAX],
-                memtable_count: 0,
+                sources: Sources::default(),
             },
             Version::read,
         )
@@ -284,15 +460,20 @@ impl Versions {
             .fold(u64::MAX, u64::min)
     }
 
-    /// Whether a version that is not free lists a memtable.
-    pub fn lists(&self, epochs: &Epochs, memtable: u32) -> bool {
+    /// Whether a version that is not free lists a source.
+    pub fn lists(&self, epochs: &Epochs, source: SourceId) -> bool {
         let mut slots = self.slots.lock();
         self.sweep(epochs, &mut slots);
         slots
             .iter()
             .zip(self.versions.iter())
             .filter(|(slot, _)| **slot != Slot::Free)
-            .any(|(_, version)| version.read().memtables().any(|listed| listed == memtable))
+            .any(|(_, version)| {
+                version
+                    .sources
+                    .iter()
+                    .any(|word| word.load(Ordering::Relaxed) == source.0)
+            })
     }
 }
 
@@ -305,35 +486,34 @@ impl Version {
         for (index, word) in self.roots.iter().enumerate() {
             word.store(get_u64(&encoded, index * 8), Ordering::Relaxed);
         }
-        for (index, slot) in self.memtables.iter().enumerate() {
-            let listed = state.memtables.get(index).copied().unwrap_or(NONE);
-            let listed = if index < state.memtable_count {
-                listed
-            } else {
-                NONE
-            };
-            slot.store(listed, Ordering::Relaxed);
+        for (word, id) in self.sources.iter().zip(&state.sources.ids) {
+            word.store(id.0, Ordering::Relaxed);
         }
     }
 
     #[inline]
-    fn read(&self) -> VersionState {
+    fn read_roots(&self) -> Option<PageRef> {
         let mut encoded = [0; PAGE_REF_BYTES];
         for (chunk, word) in encoded.chunks_exact_mut(8).zip(self.roots.iter()) {
             chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
-        let mut memtables = [NONE; MEMTABLES_MAX];
-        let mut memtable_count = 0;
-        for (to, from) in memtables.iter_mut().zip(self.memtables.iter()) {
-            *to = from.load(Ordering::Relaxed);
-            memtable_count += usize::from(*to != NONE);
+        PageRef::decode(&encoded, 0).flatten()
+    }
+
+    fn read(&self) -> VersionState {
+        let mut sources = Sources::default();
+        for word in &self.sources {
+            let id = SourceId(word.load(Ordering::Acquire));
+            if id == SourceId::NONE {
+                break;
+            }
+            sources.push(id);
         }
         VersionState {
             generation: self.generation.load(Ordering::Relaxed),
             merged_sequence: self.merged_sequence.load(Ordering::Relaxed),
-            roots: PageRef::decode(&encoded, 0).flatten(),
-            memtables,
-            memtable_count,
+            roots: self.read_roots(),
+            sources,
         }
     }
 }

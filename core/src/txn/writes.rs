@@ -33,13 +33,19 @@ pub struct WriteSet {
 }
 
 impl WriteSet {
-    /// Room for `bytes_max` bytes of writes and `read_bytes` of reads.
+    /// Room for `bytes_max` bytes of writes, of which `range_bytes` may be range deletes,
+    /// and `read_bytes` of reads.
     ///
     /// # Errors
     /// When the budget or the host has no memory.
-    pub fn new(budget: &mut Budget, bytes_max: usize, read_bytes: usize) -> Result<Self> {
+    pub fn new(
+        budget: &mut Budget,
+        bytes_max: usize,
+        read_bytes: usize,
+        range_bytes: u32,
+    ) -> Result<Self> {
         Ok(Self {
-            writes: Memtable::new(budget, bytes_max.max(256), 64)?,
+            writes: Memtable::new(budget, bytes_max.max(256), range_bytes)?,
             operations: 0,
             bytes_max: bytes_max as u64,
             reads: Array::zeroed(budget, MemoryUse::Buffer, read_bytes)?,

@@ -135,6 +135,7 @@ pub struct Commit {
     pub payload_bytes: u64,
 }
 
+#[derive(Clone, Copy)]
 struct OpenFrame {
     header: FrameHeader,
     slot: u32,
@@ -229,6 +230,27 @@ impl<'a> Replay<'a> {
             }));
         }
         Ok(None)
+    }
+
+    /// How many range deletes the commit begins with, and the bytes of their keys and ends.
+    /// For before its records are read.
+    ///
+    /// # Errors
+    /// As [`next_record`](Self::next_record).
+    pub fn range_deletes(&mut self) -> Result<(u32, u64)> {
+        let start = self.frame;
+        let (mut count, mut bytes) = (0, 0_u64);
+        while start.is_some_and(|frame| count < frame.records_left) {
+            match self.next_record()? {
+                Some(record) if record.kind == super::RecordKind::RangeDelete => {
+                    bytes += (record.key.len() + record.value.len()) as u64;
+                }
+                _ => break,
+            }
+            count += 1;
+        }
+        self.frame = start;
+        Ok((count, bytes))
     }
 
     /// The next record of the commit. The commit counts as read only after

@@ -4,15 +4,30 @@
 use super::*;
 use lightning_sim::{CrashMode, Random};
 
+/// What happens to a key.
+#[derive(Clone)]
+enum Change {
+    Put(Vec<u8>),
+    Delete,
+    /// It and all after it, up to this one.
+    DeleteTo(Vec<u8>),
+}
+
 /// What one commit changes.
-type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+type Changes = Vec<(Vec<u8>, Change)>;
 
 fn script(seed: u64, commits: usize, longest: u64) -> Vec<Changes> {
     let mut random = Random::new(seed);
     (0..commits)
         .map(|_| {
             let count = [1, 1, 1, 4][random.below(4) as usize];
-            let mut changes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+            let mut changes: BTreeMap<Vec<u8>, Change> = BTreeMap::new();
+            if random.below(16) == 0 {
+                let first = random.below(120);
+                let name = |number| std::format!("key{number:03}").into_bytes();
+                let last = name(first + 1 + random.below(20));
+                return std::vec![(name(first), Change::DeleteTo(last))];
+            }
             for _ in 0..count {
                 let key = std::format!("key{:03}", random.below(120)).into_bytes();
                 let most = if count == 1 && random.below(12) == 0 {
@@ -20,11 +35,13 @@ fn script(seed: u64, commits: usize, longest: u64) -> Vec<Changes> {
                 } else {
                     120
                 };
-                let value = (random.below(5) > 0).then(|| {
+                let change = if random.below(5) > 0 {
                     let length = random.below(most) as usize;
-                    std::vec![random.below(256) as u8; length]
-                });
-                changes.insert(key, value);
+                    Change::Put(std::vec![random.below(256) as u8; length])
+                } else {
+                    Change::Delete
+                };
+                changes.insert(key, change);
             }
             changes.into_iter().collect()
         })
@@ -36,11 +53,16 @@ fn states(script: &[Changes]) -> Vec<Rows> {
     let mut states = std::vec![Rows::new()];
     for changes in script {
         let mut rows = states.last().unwrap().clone();
-        for (key, value) in changes {
-            match value {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
-            };
+        for (key, change) in changes {
+            match change {
+                Change::Put(value) => {
+                    rows.insert(key.clone(), value.clone());
+                }
+                Change::Delete => {
+                    rows.remove(key);
+                }
+                Change::DeleteTo(to) => rows.retain(|found, _| found < key || found >= to),
+            }
         }
         states.push(rows);
     }
@@ -55,24 +77,27 @@ fn play(engine: &Engine, script: &[Changes], from: usize) -> usize {
     let outcome = (|| -> Result<()> {
         for (number, changes) in script.iter().enumerate().skip(from) {
             loop {
-                let outcome = if let [(key, value)] = changes.as_slice() {
-                    match value {
-                        Some(value) => engine.put(16, key, value, PutOptions::default(), 0),
-                        None => engine.delete(16, key, 0),
+                let put = PutOptions::default();
+                let outcome = match changes.as_slice() {
+                    [(key, Change::Put(value))] => engine.put(16, key, value, put, 0),
+                    [(key, Change::Delete)] => engine.delete(16, key, 0),
+                    _ => {
+                        let mut transaction = engine.begin(0, Isolation::Snapshot)?;
+                        for (key, change) in changes {
+                            let transaction = &mut transaction;
+                            let written = match change {
+                                Change::Put(value) => {
+                                    engine.transaction_put(transaction, 16, key, value, put)
+                                }
+                                Change::Delete => engine.transaction_delete(transaction, 16, key),
+                                Change::DeleteTo(to) => {
+                                    engine.transaction_delete_range(transaction, 16, key, Some(to))
+                                }
+                            };
+                            written.unwrap();
+                        }
+                        engine.commit(transaction, 0, 0)
                     }
-                } else {
-                    let mut transaction = engine.begin(0, Isolation::Snapshot)?;
-                    for (key, value) in changes {
-                        let written = match value {
-                            Some(value) => {
-                                let put = PutOptions::default();
-                                engine.transaction_put(&mut transaction, 16, key, value, put)
-                            }
-                            None => engine.transaction_delete(&mut transaction, 16, key),
-                        };
-                        written.unwrap();
-                    }
-                    engine.commit(transaction, 0, 0)
                 };
                 match outcome {
                     Ok(_) => break,
@@ -184,9 +209,15 @@ fn a_power_cut_anywhere_loses_nothing_acknowledged() {
     let options = Options {
         page_bytes: 4_096,
         cache_bytes: 256 << 10,
+        runs: 2,
         ..busy_options()
     };
     cut_everywhere(SimOptions::disk(4_096), &options, 2, 120, 11);
+    let options = Options {
+        runs: 0,
+        ..busy_options()
+    };
+    cut_everywhere(SimOptions::disk(512), &options, 5, 120, 11);
 }
 
 #[test]

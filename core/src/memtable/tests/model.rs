@@ -244,7 +244,7 @@ fn check_commits(memtable: &Memtable, model: &Model, from: Position, skipped: us
 
 #[test]
 fn agrees_with_a_sorted_map() {
-    let mut table = memtable(1 << 20, 1_000);
+    let mut table = memtable(1 << 20, 1 << 20);
     for seed in 1..=12 {
         let mut random = Random(seed * 0x9E37_79B9);
         let mut model = Model::default();
@@ -272,10 +272,11 @@ fn agrees_with_a_sorted_map() {
         let entries = model.points.len() + model.ranges.len();
         assert_eq!(table.entry_count() as usize, entries);
         assert_eq!(table.range_tombstones().count(), model.ranges.len());
-        assert_eq!(
-            table.range_tombstones_left() as usize,
-            1_000 - model.ranges.len()
-        );
+        let range_bytes: u64 = table
+            .range_tombstones()
+            .map(|range| 16 + (range.key().len() + range.value().len()) as u64)
+            .sum();
+        assert_eq!(table.range_bytes_left(), (1 << 20) - range_bytes);
         table.reset();
         assert!(table.is_empty() && table.bytes_used() == 0 && table.entry_count() == 0);
     }
@@ -284,7 +285,7 @@ fn agrees_with_a_sorted_map() {
 #[test]
 fn the_same_operations_take_the_same_bytes() {
     let mut used = Vec::new();
-    let mut table = memtable(1 << 20, 100);
+    let mut table = memtable(1 << 20, 1 << 20);
     for _ in 0..2 {
         let (mut random, mut model) = (Random(77), Model::default());
         for sequence in 1..300 {

@@ -1,0 +1,209 @@
+//! Runs in the page file: their list in the catalogue, and their filters' pages.
+//!
+//! The pages of a filter are chained: each refers to the next, so that a reader
+//! checks every one against a reference, and the first is written last.
+
+use super::flip::PageStore;
+use super::writer::NewPage;
+use super::{Layout, Pager};
+use crate::error::{CorruptionReason, Error, Result};
+use crate::format::bytes::{get_u64, put};
+use crate::format::page_ref::{PageKind, PageRef, encode_optional};
+use crate::format::run::{FILTER_HEADER_BYTES, FILTER_NEXT, RunRecord};
+use crate::limits::RUNS_MAX;
+use lightning_platform::File;
+
+/// The runs that stand on the trees, oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunList {
+    records: [RunRecord; RUNS_MAX],
+    count: usize,
+    merging: usize,
+}
+
+impl RunList {
+    /// The runs, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &RunRecord> + ExactSizeIterator {
+        self.records.iter().take(self.count)
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many of the oldest are being merged into the trees, in part already: it is
+    /// they, and no others, that have to be merged next.
+    #[must_use]
+    pub fn merging(&self) -> usize {
+        self.merging
+    }
+
+    /// The list while its `count` oldest runs are being merged.
+    #[must_use]
+    pub fn with_merging(mut self, count: usize) -> Self {
+        self.merging = count.min(self.count);
+        self
+    }
+
+    /// The list with a newer run; `None` when it is full.
+    #[must_use]
+    pub fn with_newest(mut self, record: &RunRecord) -> Option<Self> {
+        *self.records.get_mut(self.count)? = *record;
+        self.count += 1;
+        Some(self)
+    }
+
+    /// The list without its `count` oldest runs, which are merged.
+    #[must_use]
+    pub fn without_oldest(&self, count: usize) -> Self {
+        let mut list = Self::default();
+        for (to, from) in list.records.iter_mut().zip(self.iter().skip(count)) {
+            *to = *from;
+            list.count += 1;
+        }
+        list
+    }
+}
+
+/// Bytes of a filter that stand in one page.
+fn filter_page_content(layout: &Layout) -> usize {
+    layout.plain_bytes.saturating_sub(FILTER_HEADER_BYTES)
+}
+
+impl PageStore {
+    /// The published runs.
+    #[must_use]
+    pub fn runs(&self) -> &RunList {
+        &self.runs
+    }
+
+    /// Writes a filter, by way of `scratch`, a page long; answers its first page, or
+    /// none for an empty one.
+    ///
+    /// # Errors
+    /// I/O, or a file at its limit: the caller then abandons what is being built.
+    pub fn append_filter(
+        &mut self,
+        pager: &Pager,
+        filter: &[u8],
+        scratch: &mut [u8],
+    ) -> Result<Option<PageRef>> {
+        self.check_standing()?;
+        let mut next = None;
+        let content = filter_page_content(pager.layout()).max(1);
+        let chunks = filter.chunks(content);
+        let count = chunks.len() as u64;
+        for (number, chunk) in (0..count).rev().zip(chunks.rev()) {
+            scratch.fill(0);
+            put(scratch, 4, &[PageKind::Filter as u8, 0]);
+            put(scratch, 24, &number.to_le_bytes());
+            put(scratch, FILTER_NEXT, &encode_optional(next.as_ref()));
+            put(scratch, FILTER_HEADER_BYTES, chunk);
+            let page = NewPage {
+                kind: PageKind::Filter,
+                level: 0,
+                birth_generation: self.next_generation,
+                compress: true,
+            };
+            let written = self.writer.append(pager, &mut self.space, page, scratch);
+            next = Some(self.note(written)?);
+        }
+        Ok(next)
+    }
+
+    /// Notes that the state being built no longer uses a filter's pages.
+    ///
+    /// # Errors
+    /// I/O or corruption.
+    pub fn release_filter(&mut self, pager: &Pager, record: &RunRecord) -> Result<()> {
+        let mut walk = FilterPages::new(record);
+        while let Some(page) = walk.page {
+            let pin = pager.page(&page, 0)?;
+            walk.go_on(pager, pin.bytes())?;
+            self.release(pager, &page)?;
+        }
+        Ok(())
+    }
+}
+
+/// A walk along a filter's pages.
+pub struct FilterPages {
+    /// The page to read next.
+    pub page: Option<PageRef>,
+    number: u64,
+    filled: usize,
+    filter_bytes: usize,
+}
+
+impl FilterPages {
+    /// A walk from the first page.
+    #[must_use]
+    pub fn new(record: &RunRecord) -> Self {
+        Self {
+            page: record.filter,
+            number: 0,
+            filled: 0,
+            filter_bytes: record.filter_bytes as usize,
+        }
+    }
+
+    /// Checks the page that was read and goes on to the next. Answers the filter's bytes
+    /// in it, and where they belong.
+    ///
+    /// # Errors
+    /// Corruption.
+    pub fn go_on<'b>(&mut self, pager: &Pager, bytes: &'b [u8]) -> Result<(usize, &'b [u8])> {
+        let page = self.page.ok_or(Error::Internal(290))?;
+        let offset = pager.layout().offset(page.address).unwrap_or(u64::MAX);
+        let damage = Error::corrupt(CorruptionReason::Structure, File::Pages, offset);
+        let next = PageRef::decode(bytes, FILTER_NEXT).ok_or(damage)?;
+        let left = self.filter_bytes.saturating_sub(self.filled);
+        let held = left.min(filter_page_content(pager.layout()));
+        let is_last = held == left;
+        if page.kind != PageKind::Filter
+            || held == 0
+            || get_u64(bytes, 24) != self.number
+            || next.is_none() != is_last
+        {
+            return Err(damage);
+        }
+        let content = bytes
+            .get(FILTER_HEADER_BYTES..)
+            .and_then(|tail| tail.get(..held));
+        let start = self.filled;
+        self.filled += held;
+        self.number += 1;
+        self.page = next;
+        Ok((start, content.ok_or(damage)?))
+    }
+
+    /// Whether all of the filter was met.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.page.is_none() && self.filled == self.filter_bytes
+    }
+}
+
+impl Pager {
+    /// Reads a run's filter into `filter`, which is as long as the record says.
+    ///
+    /// # Errors
+    /// I/O or corruption.
+    pub fn read_filter(&self, record: &RunRecord, filter: &mut [u8]) -> Result<()> {
+        let mut walk = FilterPages::new(record);
+        while let Some(page) = walk.page {
+            let pin = self.page(&page, 0)?;
+            let (start, content) = walk.go_on(self, pin.bytes())?;
+            if !put(filter, start, content) {
+                return Err(Error::Internal(291));
+            }
+        }
+        if walk.is_whole() && filter.len() == record.filter_bytes as usize {
+            Ok(())
+        } else {
+            Err(Error::corrupt(CorruptionReason::Structure, File::Pages, 0))
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A position among a table's keys in one run, as a snapshot sees them.
+//!
+//! The cursor stands on a key that has a version with at most the snapshot's sequence,
+//! tombstones included, or nowhere. The key is put together in a buffer that the
+//! caller lends for each move, and for as long as it wants to read the key.
+
+use super::{Run, run_key, tree};
+use crate::btree::{CursorPosition, Found, TreeCursor};
+use crate::error::Result;
+use crate::format::bytes::put;
+use crate::format::leaf::EntryKind;
+use crate::format::run::RUN_KEY_TABLE_BYTES;
+use crate::pager::Pager;
+
+/// A version in a run, lent until the cursor moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunEntry<'c> {
+    /// What it says.
+    pub kind: EntryKind,
+    /// The commit that wrote it.
+    pub sequence: u64,
+    /// When it expires, in milliseconds since 1970.
+    pub expiry_ms: Option<u64>,
+    /// The metadata byte.
+    pub metadata: Option<u8>,
+    /// The value; of an extent the reference, of a tombstone nothing.
+    pub value: &'c [u8],
+}
+
+/// See the module.
+pub struct RunCursor<'e> {
+    pager: &'e Pager,
+    run: Run<'e>,
+    table: u32,
+    sequence: u64,
+    may_read: bool,
+    tree: TreeCursor<'e>,
+    key_bytes: usize,
+    stands: bool,
+    /// The version, where it isn't the newest of its key.
+    older: Option<Found<'e>>,
+}
+
+impl<'e> RunCursor<'e> {
+    /// A cursor that stands nowhere yet.
+    #[must_use]
+    pub fn new(pager: &'e Pager, run: Run<'e>, table: u32, sequence: u64, may_read: bool) -> Self {
+        Self {
+            pager,
+            run,
+            table,
+            sequence,
+            may_read,
+            tree: TreeCursor::new(pager, tree(run.record().newest), may_read),
+            key_bytes: 0,
+            stands: false,
+            older: None,
+        }
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> Run<'e> {
+        self.run
+    }
+
+    /// Whether the cursor stands on a key.
+    #[inline]
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.stands
+    }
+
+    /// The key that the cursor stands on, in the buffer of the last move.
+    #[inline]
+    #[must_use]
+    pub fn key<'b>(&self, buffer: &'b [u8]) -> &'b [u8] {
+        buffer
+            .get(RUN_KEY_TABLE_BYTES..self.key_bytes)
+            .unwrap_or(&[])
+    }
+
+    /// The version that the cursor stands on.
+    #[must_use]
+    pub fn entry(&self) -> Option<RunEntry<'_>> {
+        if !self.stands {
+            return None;
+        }
+        if let Some(found) = &self.older {
+            return Some(RunEntry {
+                kind: found.kind,
+                sequence: found.sequence,
+                expiry_ms: found.expiry_ms,
+                metadata: found.metadata,
+                value: found.value(),
+            });
+        }
+        self.tree.entry().map(|entry| RunEntry {
+            kind: entry.kind,
+            sequence: entry.sequence,
+            expiry_ms: entry.expiry_ms,
+            metadata: entry.metadata,
+            value: entry.value,
+        })
+    }
+
+    /// Moves to a position of the table.
+    ///
+    /// # Errors
+    /// I/O or corruption; [`Error::WouldRead`](crate::error::Error::WouldRead) where
+    /// reading was not allowed. The cursor then stands nowhere.
+    pub fn seek(&mut self, position: CursorPosition<'_>, buffer: &mut [u8]) -> Result<()> {
+        self.leave();
+        if self.sequence < self.run.record().first_sequence {
+            return Ok(());
+        }
+        let forward = match position {
+            CursorPosition::First | CursorPosition::AtOrAfter(_) => {
+                let key = match position {
+                    CursorPosition::AtOrAfter(key) => key,
+                    _ => &[],
+                };
+                let from = run_key(buffer, self.table, key)?;
+                self.tree.seek(CursorPosition::AtOrAfter(from))?;
+                true
+            }
+            CursorPosition::Before(key) => {
+                let from = run_key(buffer, self.table, key)?;
+                self.tree.seek(CursorPosition::Before(from))?;
+                false
+            }
+            CursorPosition::Last => {
+                match self.table.checked_add(1) {
+                    Some(after) => {
+                        let from = run_key(buffer, after, &[])?;
+                        self.tree.seek(CursorPosition::Before(from))?;
+                    }
+                    None => self.tree.seek(CursorPosition::Last)?,
+                }
+                false
+            }
+        };
+        self.settle(forward, buffer)
+    }
+
+    /// Moves to the next key.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    #[inline]
+    pub fn advance(&mut self, buffer: &mut [u8]) -> Result<()> {
+        if !self.stands {
+            return Ok(());
+        }
+        self.leave();
+        self.tree.advance()?;
+        self.settle(true, buffer)
+    }
+
+    /// Moves to the key before.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    pub fn retreat(&mut self, buffer: &mut [u8]) -> Result<()> {
+        if !self.stands {
+            return Ok(());
+        }
+        self.leave();
+        self.tree.retreat()?;
+        self.settle(false, buffer)
+    }
+
+    #[inline]
+    fn leave(&mut self) {
+        self.stands = false;
+        self.older = None;
+    }
+
+    /// From where the tree's cursor stands, finds the nearest key of the table with a
+    /// version that is seen.
+    fn settle(&mut self, forward: bool, buffer: &mut [u8]) -> Result<()> {
+        loop {
+            let Some(entry) = self.tree.entry() else {
+                return Ok(());
+            };
+            let newest = entry.sequence;
+            self.key_bytes = self.tree.copy_key(buffer);
+            if buffer.first_chunk::<RUN_KEY_TABLE_BYTES>() != Some(&self.table.to_be_bytes()) {
+                return Ok(());
+            }
+            if newest <= self.sequence {
+                self.stands = true;
+                return Ok(());
+            }
+            let key = buffer.get(..self.key_bytes).unwrap_or(&[]);
+            self.older =
+                self.run
+                    .older(self.pager, (self.table, key), self.sequence, self.may_read)?;
+            if self.older.is_some() {
+                self.stands = true;
+                return Ok(());
+            }
+            if forward {
+                self.tree.advance()?;
+            } else {
+                self.tree.retreat()?;
+            }
+        }
+    }
+
+    /// Copies the key, the table's id before it, from the buffer of the last move.
+    #[must_use]
+    pub fn copy_run_key(&self, buffer: &[u8], to: &mut [u8]) -> usize {
+        let key = buffer.get(..self.key_bytes).unwrap_or(&[]);
+        if put(to, 0, key) { key.len() } else { 0 }
+    }
+}
