@@ -1,8 +1,11 @@
 //! A position in one tree, moved entry by entry in either direction.
 //!
-//! The cursor pins the leaf it stands on and nothing else. For the levels above
-//! it remembers the reference and the child's index: pages never change, so that
-//! they can be fetched again at any time, mostly by one probe.
+//! The cursor pins the leaf it stands on and nothing else. It remembers the
+//! reference of the leaf's parent, and of each level above only the index of the
+//! child it went to: pages never change, so that the same indices lead from the
+//! root to the same leaf at any time. That way is gone again once a parent is
+//! exhausted, which is once in some thousand entries, and a cursor is small
+//! enough for a reader to hold many.
 
 use super::lookup::{Found, Root, checked_child, damaged};
 use crate::error::{CorruptionReason, Error, Result};
@@ -12,18 +15,27 @@ use crate::format::page_ref::PageRef;
 use crate::limits::TREE_LEVELS_MAX;
 use crate::pager::{Pager, Pin};
 
-#[derive(Clone, Copy)]
-struct Step {
-    page: PageRef,
-    index: usize,
-}
-
 /// Where a descent goes at each branch.
 #[derive(Clone, Copy)]
 enum Towards<'k> {
     Key(&'k [u8]),
     First,
     Last,
+}
+
+/// Which of the leaves beside the current one.
+#[derive(Clone, Copy)]
+enum Direction {
+    Next,
+    Previous,
+}
+
+/// A branch on the way to the current leaf, and its child beside that way.
+#[derive(Clone, Copy)]
+struct Turning {
+    branch: PageRef,
+    index: usize,
+    child: PageRef,
 }
 
 /// Which side of a key a cursor is put on.
@@ -44,13 +56,19 @@ pub struct TreeCursor<'p> {
     pager: &'p Pager,
     root: Root,
     may_read: bool,
-    path: [Option<Step>; TREE_LEVELS_MAX],
+    /// By level, the index of the child that the way to the leaf goes to.
+    path: [u16; TREE_LEVELS_MAX],
+    /// The branch at level 1 on that way; none where the root is a leaf.
+    parent: Option<PageRef>,
     leaf: Option<Pin<'p>>,
     index: usize,
     /// Of the leaf: its entries, and whether all are puts that don't expire.
     count: usize,
     is_plain: bool,
 }
+
+/// A reader holds one for each tree that it merges, on its stack.
+const _: () = assert!(size_of::<TreeCursor<'_>>() <= 200);
 
 impl<'p> TreeCursor<'p> {
     /// A cursor that stands nowhere yet.
@@ -60,7 +78,8 @@ impl<'p> TreeCursor<'p> {
             pager,
             root,
             may_read,
-            path: [None; TREE_LEVELS_MAX],
+            path: [0; TREE_LEVELS_MAX],
+            parent: None,
             leaf: None,
             index: 0,
             count: 0,
@@ -150,7 +169,7 @@ impl<'p> TreeCursor<'p> {
                     .leaf_view()
                     .is_some_and(|leaf| self.index >= leaf.count())
                 {
-                    self.next_leaf()?;
+                    self.leaf_beside(Direction::Next)?;
                 }
                 Ok(())
             }
@@ -174,7 +193,7 @@ impl<'p> TreeCursor<'p> {
             self.index += 1;
             return Ok(());
         }
-        self.next_leaf()
+        self.leaf_beside(Direction::Next)
     }
 
     /// Moves to the entry before, or past the beginning.
@@ -190,7 +209,7 @@ impl<'p> TreeCursor<'p> {
             self.index = before;
             return Ok(());
         }
-        self.previous_leaf()
+        self.leaf_beside(Direction::Previous)
     }
 
     #[inline]
@@ -232,16 +251,7 @@ impl<'p> TreeCursor<'p> {
                         Towards::Last => branch.count().saturating_sub(1),
                     };
                     let child = checked_child(self.pager, &branch, index, &current)?.page;
-                    let step = self
-                        .path
-                        .get_mut(usize::from(current.level))
-                        .ok_or_else(|| {
-                            damaged(self.pager, &current, CorruptionReason::Structure)
-                        })?;
-                    *step = Some(Step {
-                        page: current,
-                        index,
-                    });
+                    self.remember(&current, index)?;
                     let found =
                         traversal.child(&view, index, child.address, child.birth_generation);
                     current = child;
@@ -272,55 +282,76 @@ impl<'p> TreeCursor<'p> {
         }
     }
 
-    fn next_leaf(&mut self) -> Result<()> {
-        self.leaf = None;
-        let Some(root) = self.root.page else {
-            return Ok(());
+    /// Notes that the way to the leaf goes from `page` to its child at `index`.
+    fn remember(&mut self, page: &PageRef, index: usize) -> Result<()> {
+        let step = self.path.get_mut(usize::from(page.level));
+        let (Some(step), Ok(index)) = (step, u16::try_from(index)) else {
+            return Err(damaged(self.pager, page, CorruptionReason::Structure));
         };
-        for level in 1..=usize::from(root.level) {
-            let Some(Some(step)) = self.path.get(level).copied() else {
-                return Ok(());
-            };
-            let pin = self.fetch(&step.page)?;
-            let branch = Branch::new(pin.bytes());
-            if step.index + 1 < branch.count() {
-                let child = checked_child(self.pager, &branch, step.index + 1, &step.page)?;
-                if let Some(slot) = self.path.get_mut(level) {
-                    *slot = Some(Step {
-                        index: step.index + 1,
-                        ..step
-                    });
-                }
-                drop(pin);
-                return self.descend(child.page, Towards::First);
-            }
+        *step = index;
+        if page.level == 1 {
+            self.parent = Some(*page);
         }
         Ok(())
     }
 
-    fn previous_leaf(&mut self) -> Result<()> {
+    /// Where the way to the leaf goes on from a branch of that level.
+    fn index_at(&self, level: u8) -> usize {
+        self.path
+            .get(usize::from(level))
+            .map_or(0, |index| usize::from(*index))
+    }
+
+    /// Moves to the near end of the leaf beside this one, or nowhere.
+    fn leaf_beside(&mut self, direction: Direction) -> Result<()> {
         self.leaf = None;
-        let Some(root) = self.root.page else {
+        let (Some(root), Some(parent)) = (self.root.page, self.parent) else {
             return Ok(());
         };
-        for level in 1..=usize::from(root.level) {
-            let Some(Some(step)) = self.path.get(level).copied() else {
-                return Ok(());
-            };
-            if let Some(before) = step.index.checked_sub(1) {
-                let pin = self.fetch(&step.page)?;
+        let pin = self.fetch(&parent)?;
+        let mut turning = self.turning_at(&parent, &Branch::new(pin.bytes()), direction)?;
+        drop(pin);
+        if turning.is_none() {
+            let mut page = root;
+            while page.level > 1 {
+                let pin = self.fetch(&page)?;
                 let branch = Branch::new(pin.bytes());
-                let child = checked_child(self.pager, &branch, before, &step.page)?;
-                if let Some(slot) = self.path.get_mut(level) {
-                    *slot = Some(Step {
-                        index: before,
-                        ..step
-                    });
-                }
-                drop(pin);
-                return self.descend(child.page, Towards::Last);
+                // The lowest counts, which is the last one found.
+                turning = self.turning_at(&page, &branch, direction)?.or(turning);
+                page = checked_child(self.pager, &branch, self.index_at(page.level), &page)?.page;
             }
         }
-        Ok(())
+        let Some(turning) = turning else {
+            return Ok(());
+        };
+        self.remember(&turning.branch, turning.index)?;
+        let towards = match direction {
+            Direction::Next => Towards::First,
+            Direction::Previous => Towards::Last,
+        };
+        self.descend(turning.child, towards)
+    }
+
+    /// Where the way to the leaf beside this one can leave the present way at `page`.
+    fn turning_at(
+        &self,
+        page: &PageRef,
+        branch: &Branch<'_>,
+        direction: Direction,
+    ) -> Result<Option<Turning>> {
+        let index = self.index_at(page.level);
+        let beside = match direction {
+            Direction::Next => Some(index + 1).filter(|index| *index < branch.count()),
+            Direction::Previous => index.checked_sub(1),
+        };
+        let Some(index) = beside else {
+            return Ok(None);
+        };
+        let child = checked_child(self.pager, branch, index, page)?.page;
+        Ok(Some(Turning {
+            branch: *page,
+            index,
+            child,
+        }))
     }
 }

@@ -376,6 +376,56 @@ fn sorted_load_fills_pages() {
     );
 }
 
+#[test]
+fn a_cursor_turns_around_in_a_deep_tree() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let mut bench = Setup::plain(1_024, 24).create(&storage).unwrap();
+    let mut editor = Editor::new(&mut bench.budget, &bench.pager, 8, 4, 1_024).unwrap();
+    // Neighbours that share much, of keys that share little, make long separators.
+    let changes: BTreeMap<_, _> = (0..1_500_u64)
+        .map(|number| {
+            let mut key = std::vec![0; 200];
+            for (index, byte) in key.iter_mut().enumerate() {
+                *byte = (number.wrapping_shr(10 - (index as u32 / 20).min(10)) & 1) as u8;
+            }
+            key.extend_from_slice(&number.to_be_bytes());
+            (key, Some(std::vec![number as u8; 100]))
+        })
+        .collect();
+    let record = edit(&mut bench, &mut editor, &RootRecord::default(), &changes).unwrap();
+    bench.flip(record.root).unwrap();
+    let level = record.root.map_or(0, |page| page.level);
+    assert!(level >= 3, "only {level} levels of branches");
+    let keys: Vec<_> = changes.into_keys().collect();
+    let root = Root {
+        page: record.root,
+        table: 16,
+    };
+    let mut cursor = TreeCursor::new(&bench.pager, root, true);
+    let mut buffer = std::vec![0; 1_024];
+    let mut random = Random::new(3);
+    for start in (0..keys.len()).step_by(7) {
+        cursor
+            .seek(CursorPosition::AtOrAfter(&keys[start]))
+            .unwrap();
+        let mut at = start;
+        for _ in 0..4 {
+            let forward = random.below(2) == 0;
+            for _ in 0..random.below(40) {
+                if forward && at + 1 < keys.len() {
+                    cursor.advance().unwrap();
+                    at += 1;
+                } else if !forward && at > 0 {
+                    cursor.retreat().unwrap();
+                    at -= 1;
+                }
+                let length = cursor.copy_key(&mut buffer);
+                assert_eq!(buffer[..length], keys[at]);
+            }
+        }
+    }
+}
+
 /// Every point of a flip where the power can go leaves the old tree or the new.
 #[test]
 fn a_power_cut_anywhere_in_a_flip_leaves_old_or_new() {
