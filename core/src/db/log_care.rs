@@ -77,12 +77,14 @@ impl Engine {
         }
     }
 
-    /// Updates what the sequencer knows of the room in the log.
+    /// Updates what the sequencer knows of the room in the log. A commit is promised
+    /// blocks of its own, and a sync may leave the rest of the block in use: only
+    /// what is behind it can be promised.
     pub(super) fn note_log(&self, log: &mut LogState) {
         let slack = self.log_slack();
         let ready = log.writer.slots().ready_slots() as u64;
         let whole = log.config.frame_bytes_max().saturating_sub(slack);
-        let here = log.writer.room().saturating_sub(slack);
+        let here = log.writer.block_room().saturating_sub(slack);
         self.log_room.store(here + ready * whole, Ordering::SeqCst);
     }
 

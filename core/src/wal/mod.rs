@@ -25,6 +25,15 @@
 //!    open it must be there.
 //! 6. A recycled slot keeps old frames behind the new ones. They are seeded
 //!    with their own segment's number, so that none verifies under another.
+//! 7. A flush without a sync is continued in its last block by the next flush,
+//!    which writes that block again: the same bytes, then the new frames. A sync
+//!    ends that, so that no block is written again that was ever synced. A power
+//!    cut may tear the block, or keep any of its versions with any other block;
+//!    but nothing in it was durable, and frames verify alone and name their
+//!    predecessor, so that what counts is still a prefix. A killed process leaves
+//!    in the block, wherever its last write ended, the bytes that stood there and a
+//!    part of those that follow: what was handed over before is all there. Where a
+//!    range must be erased before it is written again, each flush has its own blocks.
 //!
 //! # Opening
 //! [`SlotTable::new`], [`Scan::open`], [`Replay`] over what is not merged yet;

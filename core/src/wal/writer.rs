@@ -5,10 +5,14 @@
 //! write block, and written (and synced) with one call where it fits; where it
 //! doesn't, the buffer is written out each time it is full, in order.
 //!
+//! After a flush without a sync, its last block stays at the buffer's front, and
+//! the next flush goes on in it (`wal`, point 7). A sync ends that.
+//!
 //! A frame's check stands at its front. A frame that fits into the buffer is
 //! encoded there and the check put in afterwards; for a larger one the records
-//! are run through twice, first for the check alone: a block that was written is
-//! never written again, which flash would not allow and a power cut not forgive.
+//! are run through twice, first for the check alone: bytes that were written are
+//! never written otherwise, which flash would not allow and a killed process not
+//! forgive.
 //!
 //! A flush that ends at a block's end has no zeros behind it: what follows there
 //! is erased, or of an older segment of the slot, and doesn't verify.
@@ -25,7 +29,7 @@ mod recovery;
 
 use super::payload::{Bytes, CheckSink, Payload, Records, Sink, SliceSink};
 use super::slots::{PrepareProgress, Segment, SlotTable};
-use super::{LogConfig, at_slot, frame_start};
+use super::{LogConfig, align_up, at_slot, frame_start};
 use crate::error::{Error, IoAction, Limit, OptionProblem, Result};
 use crate::format::bytes::put;
 use crate::format::frame::{
@@ -57,6 +61,8 @@ pub struct LogWriter {
     /// Bytes of the buffer in use, and where in the segment they belong.
     filled: usize,
     buffer_offset: u64,
+    /// How many of them the storage has already: less than a block.
+    held: usize,
     slot: u32,
     number: u64,
     /// The newest segment whose header is durable.
@@ -129,6 +135,7 @@ impl LogWriter {
             block_bytes,
             filled: 0,
             buffer_offset: 0,
+            held: 0,
             slot,
             number,
             durable_number: 0,
@@ -284,6 +291,14 @@ impl LogWriter {
     #[must_use]
     pub fn room(&self) -> u64 {
         let start = frame_start(self.position(), self.block_bytes);
+        u64::from(self.config.segment_bytes).saturating_sub(start)
+    }
+
+    /// Bytes of the current segment behind the block in use. Unlike the room, a sync
+    /// takes none of it, and a flush no more than its frames in whole blocks.
+    #[must_use]
+    pub fn block_room(&self) -> u64 {
+        let start = align_up(self.position(), self.block_bytes);
         u64::from(self.config.segment_bytes).saturating_sub(start)
     }
 
@@ -470,10 +485,11 @@ impl LogWriter {
         self.buffer.copy_within(whole..self.filled, 0);
         self.buffer_offset = self.buffer_offset.saturating_add(whole as u64);
         self.filled -= whole;
+        self.held = 0;
         Ok(())
     }
 
-    /// Pads and writes what the buffer holds, and syncs if so asked.
+    /// Pads and writes what the storage doesn't have, and syncs if so asked.
     fn write_out(&mut self, sync: bool) -> Result<()> {
         let mask = (self.block_bytes as usize).wrapping_sub(1);
         let padded = self.filled.saturating_add(mask) & !mask;
@@ -481,7 +497,8 @@ impl LogWriter {
             .get_mut(self.filled..padded)
             .unwrap_or(&mut [])
             .fill(0);
-        let bytes = self.buffer.get(..padded).unwrap_or(&[]);
+        let is_new = self.filled > self.held;
+        let bytes = self.buffer.get(..padded).filter(|_| is_new).unwrap_or(&[]);
         let (storage, file) = (&*self.config.storage, File::Log(self.slot));
         let at = |action| at_slot(self.slot, action, self.buffer_offset);
         self.failed = true;
@@ -497,13 +514,25 @@ impl LogWriter {
                 .map_err(at(IoAction::Sync))?,
         }
         self.failed = false;
-        self.unsynced = !sync && (self.unsynced || padded > 0);
+        self.unsynced = !sync && (self.unsynced || is_new);
         if sync {
             self.synced_sequence = self.last_sequence;
             self.durable_number = self.number;
         }
-        self.buffer_offset = self.buffer_offset.saturating_add(padded as u64);
-        self.filled = 0;
+        let kept = if sync || storage.geometry().erase_before_write {
+            0
+        } else {
+            self.filled & mask
+        };
+        let left = if kept == 0 {
+            padded
+        } else {
+            self.filled - kept
+        };
+        self.buffer.copy_within(left..left + kept, 0);
+        self.buffer_offset = self.buffer_offset.saturating_add(left as u64);
+        self.filled = kept;
+        self.held = kept;
         Ok(())
     }
 
@@ -541,6 +570,7 @@ impl LogWriter {
         put(&mut self.buffer, 0, &header.encode(self.config.checksum));
         self.filled = front;
         self.buffer_offset = 0;
+        self.held = 0;
         self.slot = slot;
         self.number = segment.number;
         self.seed = FrameSeed::new(

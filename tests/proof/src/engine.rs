@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lightning_core::btree::CursorPosition;
 use lightning_core::db::{
-    Budgeted, Engine, Isolation, OpenInput, Options, PutOptions, TableView, Ticket,
+    Budgeted, Durability, Engine, Isolation, OpenInput, Options, PutOptions, TableView, Ticket,
 };
 use lightning_core::error::{Error, Result};
 use lightning_core::txn::{Snapshot, Stored};
@@ -61,7 +61,7 @@ pub fn busy_options() -> Options {
 }
 
 /// Every device and configuration that the checks run on.
-pub fn setups() -> [Setup; 4] {
+pub fn setups() -> [Setup; 5] {
     let busy = busy_options();
     // Segments that are soon full, where blocks are small enough for it.
     let rotating = Options {
@@ -82,6 +82,15 @@ pub fn setups() -> [Setup; 4] {
                 page_bytes: 4_096,
                 cache_bytes: 256 << 10,
                 ..busy
+            },
+            value_bytes_longest: 1_400,
+        },
+        Setup {
+            name: "disk 512, read when written",
+            sim: SimOptions::disk(512),
+            options: Options {
+                durability: Durability::Written,
+                ..rotating
             },
             value_bytes_longest: 1_400,
         },

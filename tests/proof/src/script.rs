@@ -40,8 +40,8 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
     for _ in 0..commits {
         actions.push(Action::Commit(changes(&mut random, value_bytes_longest)));
         match random.below(20) {
-            0..=11 => actions.push(Action::Flush),
-            12..=13 => actions.push(Action::Write),
+            0..=7 => actions.push(Action::Flush),
+            8..=14 => actions.push(Action::Write),
             _ => {}
         }
         match random.below(80) {
@@ -129,6 +129,8 @@ pub struct Player {
     model: Model,
     /// So many commits are acknowledged.
     acknowledged: usize,
+    /// So many survive this process.
+    written: usize,
     is_created: bool,
 }
 
@@ -142,6 +144,7 @@ impl Player {
             digests: vec![0],
             model: Model::default(),
             acknowledged: 0,
+            written: 0,
             is_created: false,
         }
     }
@@ -192,6 +195,7 @@ impl Player {
             self.model.apply(changes);
         }
         self.acknowledged = count;
+        self.written = count;
         Ok(())
     }
 
@@ -224,7 +228,8 @@ impl Player {
                 self.acknowledged = self.history.len();
             }
             Action::Write => match engine.flush_step(false) {
-                Ok(_) | Err(Error::LogFull) => {}
+                Ok(_) => self.written = self.history.len(),
+                Err(Error::LogFull) => {}
                 Err(error) => return Err(error.into()),
             },
             Action::Poll(entries) => {
@@ -250,8 +255,14 @@ impl Player {
                 }
             }
             Action::Reopen => {
+                let written = self.written.max(self.acknowledged);
                 self.engine = None;
                 self.start()?;
+                if self.acknowledged < written {
+                    return Err(Failure::Wrong(
+                        "what was written died with its process".into(),
+                    ));
+                }
             }
         }
         Ok(())

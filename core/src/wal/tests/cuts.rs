@@ -7,11 +7,12 @@ use super::*;
 #[derive(Clone, Copy, Default, Debug)]
 struct Outcome {
     acknowledged: u64,
+    written: u64,
     appended: u64,
 }
 
-/// Runs the log until it ends or fails: flushes with and without sync, over
-/// several segments, with a little recycling at the end.
+/// Runs the log until it ends or fails: flushes with and without sync, several of
+/// them in one block, over several segments, with a little recycling at the end.
 fn work(writer: &mut LogWriter, branch: u64, rounds: u64, outcome: &mut Outcome) -> Result<()> {
     for round in 0..rounds {
         prepare(writer, 1)?;
@@ -21,7 +22,8 @@ fn work(writer: &mut LogWriter, branch: u64, rounds: u64, outcome: &mut Outcome)
             outcome.appended = writer.last_sequence() + 1;
             append(writer, &rows)?;
         }
-        outcome.acknowledged = writer.finish_flush(round % 4 != 1)?;
+        outcome.acknowledged = writer.finish_flush(round % 5 < 2)?;
+        outcome.written = writer.last_sequence();
     }
     Ok(())
 }
@@ -68,6 +70,18 @@ fn nothing_acknowledged_is_lost_at_any_cut() {
             }
             let mut outcome = Outcome::default();
             let _ = whole_run(&storage, &mut outcome);
+            if !during {
+                // Killed with the power on: what was handed over is all there.
+                let killed = Outcome {
+                    acknowledged: outcome.written,
+                    ..outcome
+                };
+                recovers(
+                    &storage.restart(),
+                    killed,
+                    &std::format!("{operation} killed"),
+                );
+            }
             for mode in CrashMode::EVERY {
                 for seed in 0..6 {
                     let image = storage.crash_image(mode, seed);
@@ -172,6 +186,7 @@ fn recoveries_that_are_cut_again_and_again_lose_nothing() {
             branches.push((count + 1, life));
             outcome = Outcome {
                 acknowledged: count,
+                written: count,
                 appended: count,
             };
         }
@@ -298,6 +313,7 @@ fn recycling_loses_nothing_at_any_cut() {
                 assert!(commits == expected(last, 0)[merged as usize..], "{name}");
                 let mut more = Outcome {
                     acknowledged: last,
+                    written: last,
                     appended: last,
                 };
                 recycling_run(&mut writer, 1, 3, &mut more, &mut start).unwrap();
@@ -307,5 +323,93 @@ fn recycling_loses_nothing_at_any_cut() {
                 assert!(scan.last_sequence >= more.acknowledged, "{name}");
             }
         }
+    }
+}
+
+/// A log whose unsynced flushes of one commit each go on in the same blocks, and
+/// where each of them was written.
+fn continued(storage: &SimStorage) -> (u64, Vec<(u64, Vec<u8>)>) {
+    let mut writer = BLOCKS.create(storage).unwrap();
+    flush(&mut writer, 2, 0, true).unwrap();
+    let synced = writer.last_sequence();
+    let mut images = Vec::new();
+    for _ in 0..12 {
+        flush(&mut writer, 1, 0, false).unwrap();
+        let bytes = storage.file_bytes(File::Log(0)).unwrap();
+        images.push((writer.last_sequence(), bytes));
+    }
+    (synced, images)
+}
+
+const BLOCKS: Setup = Setup {
+    segment_bytes: 32_768,
+    buffer_bytes: 4_096,
+    window_bytes: 4_096,
+    slots: 12,
+};
+
+fn last_found(bytes: &[u8]) -> u64 {
+    let storage = SimStorage::new(SimOptions::disk(4_096));
+    storage.overwrite_raw(File::Log(0), 0, bytes);
+    let (scan, slots) = BLOCKS.scan(&storage, FRESH).unwrap();
+    let commits = BLOCKS.read(&storage, &scan, &slots).unwrap();
+    assert!(commits == expected(commits.len() as u64, 0));
+    commits.len() as u64
+}
+
+#[test]
+fn a_continued_block_torn_at_any_byte_loses_nothing_acknowledged() {
+    let storage = SimStorage::new(SimOptions::disk(4_096));
+    let (synced, images) = continued(&storage);
+    let used = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let end = images.last().map(|(_, bytes)| used(bytes)).unwrap();
+    assert!(end < 6 * 4_096, "twelve flushes take {end} bytes");
+    for pair in images.windows(2) {
+        let [(written, old), (_, new)] = pair else {
+            unreachable!()
+        };
+        let change = old.iter().zip(new).position(|(old, new)| old != new);
+        for cut in (change.unwrap() & !4_095)..used(new) {
+            // A process killed in the middle of the write.
+            let killed = [&new[..cut], &old[cut..]].concat();
+            assert!(last_found(&killed) >= *written, "{written} {cut}");
+            // A device that wrote sectors of a block in another order.
+            let torn = [&old[..cut], &new[cut..]].concat();
+            assert!(last_found(&torn) >= synced, "{written} {cut}");
+        }
+        // The block is lost with all that was written in it, though not synced.
+        let mut lost = new.clone();
+        lost[change.unwrap() & !4_095..].fill(0);
+        assert!(last_found(&lost) >= synced);
+    }
+}
+
+#[test]
+fn a_sync_ends_a_block_and_flash_never_continues_one() {
+    for options in [SimOptions::disk(512), SimOptions::flash(16, 1024, 1 << 20)] {
+        let storage = SimStorage::new(options);
+        let block = options.geometry.write_block_bytes;
+        let setup = Setup {
+            segment_bytes: 32_768,
+            ..SMALL
+        };
+        let mut writer = setup.create(&storage).unwrap();
+        let mut synced = storage.file_bytes(File::Log(0)).unwrap();
+        let mut synced_end = u64::from(setup.segment_bytes) - writer.block_room();
+        for round in 0..9 {
+            let before = writer.block_room();
+            let bytes = frame_bytes(records(&rows(writer.last_sequence() + 1, 0)));
+            flush(&mut writer, 1, 0, round % 3 == 2).unwrap();
+            assert!(before - writer.block_room() <= align_up(bytes, block));
+            let now = storage.file_bytes(File::Log(0)).unwrap();
+            let end = synced_end as usize;
+            assert!(now[..end] == synced[..end], "what was synced stays");
+            if round % 3 == 2 {
+                assert_eq!(writer.room(), writer.block_room());
+                synced_end = u64::from(setup.segment_bytes) - writer.block_room();
+                synced = now;
+            }
+        }
+        assert_eq!(storage.violations(), Vec::<std::string::String>::new());
     }
 }

@@ -122,7 +122,7 @@ impl AtRest {
 
 fn run(settings: &Settings) -> Outcome {
     let stride = if settings.is_long { 1 } else { 7 };
-    let [disk, _, _, small] = setups();
+    let [disk, _, _, _, small] = setups();
     let databases: Result<Vec<AtRest>, Error> = [(disk, true), (disk, false), (small, false)]
         .into_iter()
         .map(|(setup, closes)| at_rest(&setup, settings.seed, closes))

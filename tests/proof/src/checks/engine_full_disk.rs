@@ -27,7 +27,7 @@ fn run(settings: &Settings) -> Outcome {
     let refused = AtomicU64::new(0);
     let outcome = for_each(count, |case| {
         let seed = mix(settings.seed ^ mix(case));
-        let setup = setups()[(case % 4) as usize];
+        let setup = setups()[(case % 5) as usize];
         Load::run(setup, seed, &refused)
             .map_err(|reason| format!("{} seed {seed}: {reason}", setup.name))
     });

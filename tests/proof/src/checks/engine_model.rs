@@ -31,7 +31,7 @@ fn run(settings: &Settings) -> Outcome {
     };
     for_each(runs, |case| {
         let seed = mix(settings.seed ^ mix(case));
-        let setup = setups()[(case % 4) as usize];
+        let setup = setups()[(case % 5) as usize];
         run_case(&setup, seed, steps)
             .map_err(|reason| format!("{} seed {seed}: {reason}", setup.name))
     })
