@@ -120,6 +120,7 @@ mod range;
 mod read;
 mod read_log;
 mod shared;
+mod slowing;
 mod statistics;
 mod table;
 mod verify;

@@ -9,6 +9,7 @@ use crate::commit::CommitQueue;
 use crate::error::{Error, Reason, Result};
 use crate::maintenance::Maintenance;
 use crate::options::Durability;
+use crate::slowing::Slowing;
 use lightning_core::db::{Engine, Load, Ticket};
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     is_background_failing: AtomicBool,
     /// The segment that the log was in after the last flush, counted from open.
     log_segment: AtomicU64,
+    slowing: Slowing,
     slowdowns: AtomicU64,
     slowdown_nanoseconds: AtomicU64,
 }
@@ -142,9 +144,15 @@ impl Shared {
         self.maintenance.wake();
     }
 
-    /// Runs `write`, and again after maintenance made room where there was none.
+    /// Runs `write`, a little later where room is short, and again after
+    /// maintenance made room where there was none.
     pub(crate) fn with_room<T>(&self, mut write: impl FnMut() -> EngineResult<T>) -> Result<T> {
         let mut since = None;
+        if let Some(wait) = self.slowing.wait(self.engine.front_room()) {
+            let started = Instant::now();
+            thread::sleep(wait);
+            self.note_slowdown(started.elapsed());
+        }
         loop {
             match write() {
                 Ok(done) => return Ok(done),
@@ -172,11 +180,15 @@ impl Shared {
             return Err(error);
         }
         self.maintenance.wake_and_wait(ROOM_WAIT - waited);
-        let nanoseconds = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.note_slowdown(started.elapsed());
+        Ok(())
+    }
+
+    fn note_slowdown(&self, duration: Duration) {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.slowdowns.fetch_add(1, Ordering::Relaxed);
         self.slowdown_nanoseconds
             .fetch_add(nanoseconds, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Begins a bulk load as soon as nothing stands above the trees.
@@ -228,6 +240,7 @@ impl Owner {
             background_failure: Mutex::new(None),
             is_background_failing: AtomicBool::new(false),
             log_segment: AtomicU64::new(0),
+            slowing: Slowing::new(),
             slowdowns: AtomicU64::new(0),
             slowdown_nanoseconds: AtomicU64::new(0),
         });

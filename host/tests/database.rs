@@ -606,6 +606,38 @@ fn a_period_makes_durable_what_was_written() {
 }
 
 #[test]
+fn who_reads_beside_its_own_writes_is_slowed_and_not_stopped() {
+    let directory = Directory::new("slowed");
+    let database = Database::builder()
+        .cache_bytes(8 << 20)
+        .memtable_bytes(1 << 20)
+        .durability(Durability::Async)
+        .open(directory.path())
+        .unwrap();
+    let table = database.table("t").unwrap();
+    thread::scope(|scope| {
+        for thread in 0..2_u64 {
+            let (database, table) = (&database, &table);
+            scope.spawn(move || {
+                // As many as fill eight memtables each; a fresh view now and then.
+                let mut read = database.begin_read().unwrap();
+                for number in 0..30_000_u64 {
+                    if number % 8 == 0 {
+                        read = database.begin_read().unwrap();
+                    }
+                    let key = (number * 2 + thread).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    let value = [number as u8; 200];
+                    database.put(table, &key.to_be_bytes(), &value).unwrap();
+                }
+                drop(read);
+            });
+        }
+    });
+    let slowed = database.statistics();
+    assert!(slowed.engine.store.flips > 4, "{slowed:?}");
+}
+
+#[test]
 fn writers_wait_for_room_and_readers_agree() {
     let directory = Directory::new("room");
     let open = || {

@@ -161,6 +161,15 @@ pub struct Statistics {
     pub frames: FrameStatistics,
 }
 
+/// What is left of the memtable that takes writes, when no other is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrontRoom {
+    /// Bytes that it takes.
+    pub bytes: u64,
+    /// Bytes that it takes still.
+    pub left_bytes: u64,
+}
+
 /// An open database.
 ///
 /// Shared by reference between threads. Snapshots and transactions are plain
@@ -282,6 +291,27 @@ impl Engine {
             },
             frames: self.pager.statistics(),
         }
+    }
+
+    /// How much writers may write until they have to wait for a merge; `None` while
+    /// another memtable is free. A host slows them down by it.
+    #[must_use]
+    pub fn front_room(&self) -> Option<FrontRoom> {
+        let mut active = None;
+        for slot in self.memtables.iter() {
+            match slot.state.load(Ordering::Relaxed) {
+                STATE_FREE => return None,
+                STATE_ACTIVE => active = Some(&slot.memtable),
+                _ => {}
+            }
+        }
+        active.map(|memtable| {
+            let bytes = memtable.bytes_capacity();
+            FrontRoom {
+                bytes,
+                left_bytes: bytes.saturating_sub(memtable.bytes_used()),
+            }
+        })
     }
 
     /// Whether a write or sync failed for good: see [`Error::Poisoned`].
