@@ -333,6 +333,18 @@ impl Bringing<'_> {
         Array::zeroed(&mut self.budget, MemoryUse::Buffer, bytes.max(512))
     }
 
+    /// What the log is read through at open: a record is read whole.
+    fn log_window(&mut self) -> Result<Array<u8>> {
+        /// More than a record has besides key and value.
+        const RECORD_BYTES: usize = 48;
+        let page_bytes = self.layout().page_bytes;
+        let value = inline_value_bytes_max(page_bytes).max(self.options.value_bytes_max as usize);
+        let bytes = (key_bytes_max(page_bytes) + value + RECORD_BYTES)
+            .max(self.options.log_buffer_bytes as usize)
+            .max(512);
+        Array::zeroed(&mut self.budget, MemoryUse::Buffer, bytes)
+    }
+
     fn slot_table(&mut self) -> Result<SlotTable> {
         let most = self.platform.storage.geometry().log_slots_max;
         SlotTable::new(&mut self.budget, self.options.log_slots.min(most).max(2))
@@ -370,7 +382,7 @@ impl Bringing<'_> {
     fn open(&mut self) -> Result<Engine> {
         let pager = self.pager()?;
         let config = self.log_config()?;
-        let mut window = self.log_buffer()?;
+        let mut window = self.log_window()?;
         let mut slots = self.slot_table()?;
         let plan = self.store_plan();
         let superblock = self.superblock;

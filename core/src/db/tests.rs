@@ -527,3 +527,29 @@ fn a_conflict_is_found_in_a_run() {
     });
     assert!(apart.is_ok());
 }
+
+#[test]
+fn the_longest_record_is_read_from_the_log_at_open() {
+    let options = [
+        Options {
+            log_buffer_bytes: 512,
+            ..busy_options()
+        },
+        Options::small(),
+    ];
+    for options in options {
+        let storage = SimStorage::new(SimOptions::disk(256));
+        let engine = create(&storage, &options).unwrap();
+        let key = std::vec![b'k'; engine.key_bytes_max()];
+        let value = std::vec![7; engine.value_bytes_max()];
+        let put = PutOptions {
+            expiry_ms: Some(u64::MAX),
+            metadata: Some(1),
+        };
+        let _ = engine.put(u32::MAX, &key, &value, put, 0).unwrap();
+        engine.flush_step(true).unwrap();
+        drop(engine);
+        let engine = open(&storage, &options).unwrap();
+        assert_eq!(rows(&engine, u32::MAX).unwrap()[&key], value);
+    }
+}
