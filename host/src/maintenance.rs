@@ -4,7 +4,8 @@
 //! it doesn't. It is woken by who found no room, by a flush after which a merge
 //! waits, and by the first write after a rest: from then on it looks in now and
 //! then, until writes have paused. Then it drains what is left in memory into the
-//! trees, so that reads find one source, marks the log and rests.
+//! trees, so that reads find one source, marks the log, gives back what of it is not
+//! needed and rests.
 //!
 //! Who waits for room waits for a *round*: a step that did something ends one,
 //! and so does one that found nothing to do, which may have been done just before.
@@ -210,15 +211,28 @@ fn step(shared: &Shared) -> Next {
     }
 }
 
-/// When writes have paused: has everything merged into the trees, and when nothing is
-/// left marks the log. `true`: nothing is left to do.
+/// When writes have paused: freezes what is in memory, begins a short segment, so that
+/// all others are free when that is merged, and has everything merged into the trees;
+/// when nothing is left marks the log and removes those. `true`: nothing is left to do.
 fn settle(shared: &Shared) -> bool {
-    match shared.engine.drain() {
+    let engine = &shared.engine;
+    let froze = engine.freeze_front();
+    if let Ok(true) = froze
+        && let Err(error) = engine.renew_log()
+    {
+        // A log that stays long is no harm.
+        shared.note_failure(error);
+    }
+    match froze.and_then(|_| engine.drain()) {
         Ok(true) => false,
-        Ok(false) => !matches!(
-            shared.engine.mark(),
-            Err(EngineError::Busy | EngineError::LogFull)
-        ),
+        Ok(false) => match engine.mark().and_then(|()| engine.trim_log()) {
+            Ok(_) => true,
+            Err(EngineError::Busy | EngineError::LogFull) => false,
+            Err(error) => {
+                shared.note_failure(error);
+                true
+            }
+        },
         Err(EngineError::FrontFull) => false,
         Err(_) => true,
     }

@@ -36,8 +36,6 @@ pub(crate) struct Shared {
     first_failure: OnceLock<Arc<Error>>,
     background_failure: Mutex<Option<Arc<Error>>>,
     is_background_failing: AtomicBool,
-    /// The segment that the log was in after the last flush, counted from open.
-    log_segment: AtomicU64,
     slowing: Slowing,
     slowdowns: AtomicU64,
     slowdown_nanoseconds: AtomicU64,
@@ -129,13 +127,10 @@ impl Shared {
         self.maintenance.note_write();
     }
 
-    /// Wakes maintenance where a merge waits, or the log went on to another
-    /// segment, so that the next one is prepared before it is needed.
+    /// Wakes maintenance where a merge waits, or where the log's segment is half
+    /// full, so that the next one is prepared before it is needed.
     pub(crate) fn after_flush(&self) {
-        let segment_bytes = u64::from(self.engine.options().segment_bytes).max(1);
-        let segment = self.engine.statistics().log_bytes / segment_bytes;
-        let is_other = self.log_segment.swap(segment, Ordering::Relaxed) != segment;
-        if is_other || self.engine.wants_sync() {
+        if self.engine.wants_segment() || self.engine.wants_sync() {
             self.maintenance.wake();
         }
     }
@@ -239,7 +234,6 @@ impl Owner {
             first_failure: OnceLock::new(),
             background_failure: Mutex::new(None),
             is_background_failing: AtomicBool::new(false),
-            log_segment: AtomicU64::new(0),
             slowing: Slowing::new(),
             slowdowns: AtomicU64::new(0),
             slowdown_nanoseconds: AtomicU64::new(0),
@@ -295,9 +289,11 @@ impl Owner {
             }
         }
         closed?;
-        match self.shared.engine.mark() {
-            // Everything is durable; the mark is a courtesy to the next open.
-            Ok(()) | Err(EngineError::Busy | EngineError::LogFull) => Ok(()),
+        // Everything is durable; the mark is a courtesy to the next open, and what
+        // is removed is room that the log doesn't need.
+        let engine = &self.shared.engine;
+        match engine.mark().and_then(|()| engine.trim_log()) {
+            Ok(_) | Err(EngineError::Busy | EngineError::LogFull) => Ok(()),
             Err(error) => Err(self.shared.error(error)),
         }
     }

@@ -638,6 +638,50 @@ fn who_reads_beside_its_own_writes_is_slowed_and_not_stopped() {
 }
 
 #[test]
+fn a_log_is_short_when_writes_have_paused() {
+    let directory = Directory::new("short-log");
+    let log_bytes = || -> u64 {
+        let files = std::fs::read_dir(directory.path().join("wal")).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    };
+    let database = Database::builder()
+        .durability(Durability::Async)
+        .open(directory.path())
+        .unwrap();
+    assert_eq!(log_bytes(), 1 << 20);
+    let table = database.table("t").unwrap();
+    let value = [3; 100_000];
+    for key in 0..200_u32 {
+        database.put(&table, &key.to_be_bytes(), &value).unwrap();
+    }
+    assert!(log_bytes() > 16 << 20);
+    let start = Instant::now();
+    while log_bytes() > 1 << 20 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", log_bytes());
+        thread::sleep(Duration::from_millis(50));
+    }
+    // More than the log has room for, at once.
+    let large = vec![5; 2_000_000];
+    database
+        .put(&table, &100_u32.to_be_bytes(), &large)
+        .unwrap();
+    for key in 101..300_u32 {
+        database.put(&table, &key.to_be_bytes(), b"new").unwrap();
+    }
+    database.close().unwrap();
+    let database = Database::open(directory.path()).unwrap();
+    let read = database.begin_read().unwrap();
+    assert_eq!(read.open(&table_of(&database)).unwrap().len().unwrap(), 300);
+    drop(read);
+    while log_bytes() > 1 << 20 {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", log_bytes());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn writers_wait_for_room_and_readers_agree() {
     let directory = Directory::new("room");
     let open = || {

@@ -30,7 +30,7 @@ impl Engine {
 
     pub(super) fn flush_with(&self, log: &mut LogState, sync: bool) -> Result<u64> {
         let durable = self.durable.load(Ordering::SeqCst);
-        let (segment, room) = (log.writer.segment(), log.writer.room());
+        let written = log.writer.written_bytes();
         log.writer
             .begin_flush(durable)
             .map_err(|error| self.poison(error))?;
@@ -64,9 +64,7 @@ impl Engine {
         if sync {
             self.statistics.log_syncs.fetch_add(1, Ordering::Relaxed);
         }
-        let segments = log.writer.segment().saturating_sub(segment);
-        let bytes = (segments * u64::from(self.options.segment_bytes) + room)
-            .saturating_sub(log.writer.room());
+        let bytes = log.writer.written_bytes().saturating_sub(written);
         self.statistics
             .log_bytes
             .fetch_add(bytes, Ordering::Relaxed);
@@ -145,6 +143,13 @@ impl Engine {
     #[must_use]
     pub fn wants_sync(&self) -> bool {
         self.wants_sync.load(Ordering::Acquire)
+    }
+
+    /// Whether a log segment is to be prepared: call
+    /// [`poll_maintenance`](Self::poll_maintenance) before the current one is full.
+    #[must_use]
+    pub fn wants_segment(&self) -> bool {
+        self.log_lacks.load(Ordering::Relaxed)
     }
 
     /// Writes a mark: states durably that everything appended is durable. Called

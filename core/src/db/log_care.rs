@@ -6,6 +6,13 @@ use crate::sync::Ordering;
 use crate::wal::{Checkpoint, PrepareProgress};
 use lightning_platform::IoErrorKind;
 
+/// A segment that is to be prepared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lack {
+    /// Of full length, whatever the current one's.
+    pub whole: bool,
+}
+
 impl Engine {
     /// Keeps log segments ready, and gives back those that are not needed.
     pub(super) fn prepare_log(&self, maintenance: &mut Maintenance, bytes: u64) -> Result<bool> {
@@ -22,12 +29,13 @@ impl Engine {
             });
             self.note_log(&mut log);
         }
-        let wanted = self.slots_wanted(&log);
         let mut worked = false;
         let mut scarce = false;
-        if log.writer.slots().ready_slots() < wanted {
-            match log.writer.prepare_step(bytes) {
-                Ok(PrepareProgress::NoSlot) => scarce = log.writer.slots().ready_slots() == 0,
+        if let Some(lack) = self.lacking_segment(&log) {
+            match log.writer.prepare_step(bytes, lack.whole) {
+                Ok(PrepareProgress::NoSlot) => {
+                    scarce = lack.whole || log.writer.slots().ready_slots() == 0;
+                }
                 Ok(_) => worked = true,
                 Err(error) if log.writer.slots().directory_failed() => {
                     return Err(self.poison(error));
@@ -55,15 +63,27 @@ impl Engine {
         Ok(worked)
     }
 
-    /// Segments to keep ready: none before the current one is half full, so that a
-    /// small database stays small.
-    pub(super) fn slots_wanted(&self, log: &LogState) -> usize {
-        let enough = (log.config.frame_bytes_max() / 2).max(2 * self.log_slack());
-        if log.writer.room() > enough {
-            0
-        } else {
-            self.options.log_slots_ready as usize
+    /// Which segment is to be prepared, if one is: none before the current one is
+    /// half full, so that a small database stays small; then as many as the options
+    /// say, or one while segments are short still. After a commit was refused one
+    /// of full length.
+    pub(super) fn lacking_segment(&self, log: &LogState) -> Option<Lack> {
+        let writer = &log.writer;
+        if self.log_short.load(Ordering::Relaxed) {
+            if !writer.has_whole_ready() {
+                return Some(Lack { whole: true });
+            }
+            self.log_short.store(false, Ordering::Relaxed);
         }
+        let is_short = writer.segment_bytes() < u64::from(self.options.segment_bytes);
+        let (wanted, least) = if is_short {
+            (1, 0)
+        } else {
+            (self.options.log_slots_ready as usize, 2 * self.log_slack())
+        };
+        let is_low = writer.room() <= (writer.segment_bytes() / 2).max(least);
+        let lacks = is_low && writer.slots().ready_slots() < wanted;
+        lacks.then_some(Lack { whole: false })
     }
 
     /// Freezes the active memtable so that a merge frees the log, unless one waits.
@@ -81,17 +101,92 @@ impl Engine {
     /// blocks of its own, and a sync may leave the rest of the block in use: only
     /// what is behind it can be promised.
     pub(super) fn note_log(&self, log: &mut LogState) {
-        let slack = self.log_slack();
-        let ready = log.writer.slots().ready_slots() as u64;
-        let whole = log.config.frame_bytes_max().saturating_sub(slack);
-        let here = log.writer.block_room().saturating_sub(slack);
-        self.log_room.store(here + ready * whole, Ordering::SeqCst);
+        let room = log.writer.room_to_promise(self.log_slack());
+        let room = room.saturating_sub(self.log_reserve());
+        self.log_room.store(room, Ordering::SeqCst);
+        let lacks = self.lacking_segment(log).is_some();
+        self.log_lacks.store(lacks, Ordering::Relaxed);
     }
 
-    /// What is left unused of each segment so that any frame, and a mark and a
-    /// checkpoint, find room.
+    /// What may be left unused of a segment when a frame needs the next one.
     pub(super) fn log_slack(&self) -> u64 {
-        let block = u64::from(self.pager.storage().geometry().write_block_bytes);
-        u64::from(self.options.transaction_bytes) + 3 * block
+        u64::from(self.options.transaction_bytes) + self.log_reserve()
+    }
+
+    /// What is kept so that a mark and a checkpoint find room.
+    fn log_reserve(&self) -> u64 {
+        3 * u64::from(self.pager.storage().geometry().write_block_bytes)
+    }
+
+    /// Begins a new, short segment, so that the long ones are given back with the
+    /// next merge: for a host that finds writes pausing, after
+    /// [`freeze_front`](Self::freeze_front) and before what was frozen is merged. Answers
+    /// whether it did; a log that is short anyway is left alone.
+    ///
+    /// # Errors
+    /// As [`flush_step`](Self::flush_step); where there is no room for the segment,
+    /// the log is as it was.
+    pub fn renew_log(&self) -> Result<bool> {
+        self.check_writable()?;
+        let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
+        let mut log = log.try_enter().ok_or(Error::Busy)?;
+        let first = u64::from(log.config.segment_bytes_first);
+        if log.writer.segment_bytes() <= first {
+            return Ok(false);
+        }
+        self.flush_with(&mut log, true)?;
+        // What is left of the long segment is given up.
+        if !self.promises_at_most(first.saturating_sub(2 * self.log_reserve())) {
+            return Ok(false);
+        }
+        let prepared = log.writer.prepare_first();
+        self.note_log(&mut log);
+        if log.writer.slots().directory_failed() {
+            return prepared.map_err(|error| self.poison(error));
+        }
+        if !prepared? {
+            return Ok(false);
+        }
+        let wall_time_ms = self.sequencer.lock().wall_time_ms;
+        let durable = self.durable.load(Ordering::SeqCst);
+        let renewed = log
+            .writer
+            .renew(durable, wall_time_ms)
+            .map_err(|error| self.poison(error));
+        self.note_log(&mut log);
+        renewed.map(|()| true)
+    }
+
+    /// Lets commits be promised no more than `room` until the log is looked at again;
+    /// `false` where more is promised already.
+    fn promises_at_most(&self, room: u64) -> bool {
+        let _sequencer = self.sequencer.lock();
+        if self.log_promised.load(Ordering::SeqCst) > room {
+            return false;
+        }
+        self.log_room.fetch_min(room, Ordering::SeqCst);
+        true
+    }
+
+    /// Removes the log slots that hold nothing: for a host that finds writes pausing,
+    /// when all is merged, and before closing. Answers how many there were; none are
+    /// removed that commits were promised.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another thread flushes. What the storage answers.
+    pub fn trim_log(&self) -> Result<u32> {
+        self.check_writable()?;
+        let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
+        let mut log = log.try_enter().ok_or(Error::Busy)?;
+        let left = log.writer.block_room().saturating_sub(self.log_reserve());
+        if !self.promises_at_most(left) {
+            return Ok(0);
+        }
+        let trimmed = log.writer.trim(0);
+        self.note_log(&mut log);
+        if log.writer.slots().directory_failed() {
+            return trimmed.map_err(|error| self.poison(error));
+        }
+        trimmed
     }
 }

@@ -198,6 +198,10 @@ pub struct Engine {
     /// many of them commits in memtables are promised.
     log_room: AtomicU64,
     log_promised: AtomicU64,
+    /// A commit was refused for want of room in the log.
+    log_short: AtomicBool,
+    /// A log segment is to be prepared.
+    log_lacks: AtomicBool,
     wait: Arc<dyn Wait>,
     storage_full: AtomicBool,
     statistics: Counters,
@@ -298,7 +302,7 @@ impl Engine {
     #[must_use]
     pub fn front_room(&self) -> Option<FrontRoom> {
         let mut active = None;
-        for slot in self.memtables.iter() {
+        for slot in self.front.memtables.iter() {
             match slot.state.load(Ordering::Relaxed) {
                 STATE_FREE => return None,
                 STATE_ACTIVE => active = Some(&slot.memtable),

@@ -320,9 +320,22 @@ impl Bringing<'_> {
             instance_id: self.superblock.instance_id,
             timeline: self.superblock.timeline,
             segment_bytes: self.superblock.segment_bytes,
+            segment_bytes_first: self.segment_bytes_first(),
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// A sixteenth of a segment where slots are cheap; all of it where they are few.
+    fn segment_bytes_first(&self) -> u32 {
+        let geometry = self.platform.storage.geometry();
+        let whole = self.superblock.segment_bytes;
+        let block = geometry.write_block_bytes.max(geometry.erase_block_bytes);
+        if geometry.erase_before_write || !block.is_power_of_two() {
+            return whole;
+        }
+        let least = block.saturating_mul(8).max(4_096);
+        (whole / 16).next_multiple_of(block).max(least).min(whole)
     }
 
     fn log_buffer(&mut self) -> Result<Array<u8>> {
@@ -582,6 +595,8 @@ impl Bringing<'_> {
             wants_drain: AtomicBool::new(false),
             log_room: AtomicU64::new(0),
             log_promised: AtomicU64::new(0),
+            log_short: AtomicBool::new(false),
+            log_lacks: AtomicBool::new(false),
             wait,
             storage_full: AtomicBool::new(false),
             statistics: Counters::default(),

@@ -19,8 +19,8 @@ impl Engine {
     pub(super) fn fill_ready_slots(&self) -> Result<()> {
         let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
         let mut log = log.try_enter().ok_or(Error::Internal(251))?;
-        while log.writer.slots().ready_slots() < self.slots_wanted(&log) {
-            match log.writer.prepare_step(u64::MAX) {
+        while let Some(lack) = self.lacking_segment(&log) {
+            match log.writer.prepare_step(u64::MAX, lack.whole) {
                 Ok(PrepareProgress::NoSlot) => break,
                 Ok(_) => {}
                 Err(error) if log.writer.slots().directory_failed() => return Err(error),

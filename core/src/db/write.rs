@@ -396,6 +396,7 @@ impl Engine {
         let frame_bytes = self.log_bytes_for(records.clone());
         let promised = self.log_promised.load(Ordering::SeqCst) + frame_bytes;
         if promised > self.log_room.load(Ordering::SeqCst) {
+            self.log_short.store(true, Ordering::Relaxed);
             return Err(if self.storage_full.load(Ordering::Relaxed) {
                 Error::StorageFull
             } else {

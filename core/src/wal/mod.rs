@@ -78,8 +78,11 @@ pub struct LogConfig {
     pub instance_id: [u8; 16],
     /// The database's timeline.
     pub timeline: u32,
-    /// Length of a segment in bytes: a multiple of write and erase block.
+    /// Length of a segment in bytes at most: a multiple of write and erase block.
     pub segment_bytes: u32,
+    /// Length of the segment that a log begins with, or begins again with after a
+    /// rest: each one after it may be four times as long as the one before.
+    pub segment_bytes_first: u32,
 }
 
 impl LogConfig {
@@ -109,8 +112,11 @@ impl LogConfig {
         if !unit.is_power_of_two() {
             return Err(Error::Options(OptionProblem::Geometry));
         }
+        let first = self.segment_bytes_first;
         if !self.segment_bytes.is_multiple_of(unit)
-            || u64::from(self.segment_bytes) < 2 * first_flush_offset(block)
+            || !first.is_multiple_of(unit)
+            || u64::from(first) < 2 * first_flush_offset(block)
+            || first > self.segment_bytes
         {
             return Err(Error::Options(OptionProblem::SegmentBytes));
         }

@@ -10,6 +10,10 @@
 //! otherwise, the log goes on with what is ready. One slot of the table is never
 //! prepared ahead but left to recovery.
 
+mod prepare;
+
+pub use prepare::PrepareProgress;
+
 use super::window::Window;
 use super::{LogConfig, align_up, at_slot};
 use crate::error::{CorruptionReason, Error, IoAction, Limit, Result};
@@ -61,6 +65,16 @@ impl Segment {
             segment_bytes,
         }
     }
+
+    /// The same segment in a slot with room for `segment_bytes`.
+    fn of_length(self, segment_bytes: u64) -> Self {
+        Self {
+            end: segment_bytes,
+            valid_end: segment_bytes,
+            segment_bytes,
+            ..self
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,20 +99,11 @@ impl Slot {
     };
 }
 
-/// What a step of preparing did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PrepareProgress {
-    /// Erased this many bytes; more remain.
-    Erased(u64),
-    /// A slot became ready.
-    Ready,
-    /// No slot is left to prepare.
-    NoSlot,
-}
-
 /// The log slots of a database.
 pub struct SlotTable {
     slots: Array<Slot>,
+    /// No slot from this one on exists: so that a flush doesn't look at all of them.
+    end: usize,
     directory_failed: bool,
 }
 
@@ -111,6 +116,7 @@ impl SlotTable {
         let length = slots_max as usize;
         Ok(Self {
             slots: Array::new(budget, MemoryUse::Structure, length, |_| Slot::ABSENT)?,
+            end: 0,
             directory_failed: false,
         })
     }
@@ -136,6 +142,7 @@ impl SlotTable {
         if window.len() < SEGMENT_HEADER_BYTES {
             return Err(Error::Internal(60));
         }
+        self.end = slots as usize;
         let mut window = Window::new(storage, window);
         for (index, slot) in (0_u32..).zip(self.slots.iter_mut()) {
             let length = if index < slots {
@@ -179,9 +186,8 @@ impl SlotTable {
     /// Slots that a segment can begin in at once.
     #[must_use]
     pub fn ready_slots(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|slot| slot.state == SlotState::Ready)
+        self.existing()
+            .filter(|(_, slot)| slot.state == SlotState::Ready)
             .count()
     }
 
@@ -219,111 +225,6 @@ impl SlotTable {
                 slot.state = slot.recycled(&segment, config);
             }
         }
-    }
-
-    /// Removes slots that hold nothing, from the highest, until `keep` are left.
-    /// Answers how many it removed.
-    ///
-    /// # Errors
-    /// Directory errors of the storage. The log stays usable.
-    pub fn trim(&mut self, keep: usize, config: &LogConfig) -> Result<u32> {
-        let is_free = |slot: &Slot| {
-            matches!(
-                slot.state,
-                SlotState::Blank | SlotState::Preparing(_) | SlotState::Ready
-            )
-        };
-        let mut free = self.slots.iter().filter(|slot| is_free(slot)).count();
-        let mut removed = 0;
-        for (position, slot) in self.slots.iter_mut().enumerate().rev() {
-            if free <= keep {
-                break;
-            }
-            if is_free(slot) {
-                let index = u32::try_from(position).map_err(|_| Error::Internal(61))?;
-                let failed = at_slot(index, IoAction::Directory, 0);
-                config.storage.remove(File::Log(index)).map_err(failed)?;
-                *slot = Slot::ABSENT;
-                free -= 1;
-                removed += 1;
-            }
-        }
-        if removed > 0 {
-            config
-                .storage
-                .sync_directory()
-                .map_err(at_slot(0, IoAction::Directory, 0))?;
-        }
-        Ok(removed)
-    }
-
-    /// Works on the next ready slot, erasing at most about `bytes_max`.
-    ///
-    /// # Errors
-    /// What the storage answers; `StorageFull` among it. Everything stays
-    /// usable: call again later.
-    pub fn prepare_step(&mut self, config: &LogConfig, bytes_max: u64) -> Result<PrepareProgress> {
-        let begun = |state: &SlotState| matches!(state, SlotState::Preparing(_));
-        let absent = self.count(|state| *state == SlotState::Absent);
-        let index = self
-            .find(begun)
-            .or_else(|| self.find(|state| *state == SlotState::Blank))
-            .or_else(|| {
-                self.find(|state| *state == SlotState::Absent)
-                    .filter(|_| absent > 1)
-            });
-        match index {
-            Some(index) => {
-                let index = self.without_doubt(config, index)?;
-                self.prepare(config, index, bytes_max)
-            }
-            None => Ok(PrepareProgress::NoSlot),
-        }
-    }
-
-    /// Removes a slot in doubt, and answers the one to create in its stead: the
-    /// lowest that is absent, since slots are numbered densely.
-    fn without_doubt(&mut self, config: &LogConfig, index: u32) -> Result<u32> {
-        let slot = self
-            .slots
-            .get_mut(index as usize)
-            .ok_or(Error::Internal(61))?;
-        if !slot.doubtful {
-            return Ok(index);
-        }
-        config
-            .storage
-            .remove(File::Log(index))
-            .map_err(at_slot(index, IoAction::Directory, 0))?;
-        *slot = Slot::ABSENT;
-        self.find(|state| *state == SlotState::Absent)
-            .ok_or(Error::Internal(61))
-    }
-
-    /// Takes a ready slot for `segment`.
-    pub(super) fn take_ready(&mut self, segment: Segment) -> Option<u32> {
-        let index = self.find(|state| *state == SlotState::Ready)?;
-        self.set(index, SlotState::Used(segment));
-        Some(index)
-    }
-
-    /// A slot for recovery, erased whole: a free one, else a new one.
-    pub(super) fn take_erased(&mut self, config: &LogConfig, segment: Segment) -> Result<u32> {
-        let index = self
-            .find(|state| *state == SlotState::Ready)
-            .or_else(|| self.find(|state| matches!(state, SlotState::Preparing(_))))
-            .or_else(|| self.find(|state| *state == SlotState::Blank))
-            .or_else(|| self.find(|state| *state == SlotState::Absent))
-            .ok_or(Error::LogFull)?;
-        if self.state(index) != SlotState::Absent {
-            self.set(index, SlotState::Blank);
-        }
-        let index = self.without_doubt(config, index)?;
-        while self.state(index) != SlotState::Ready {
-            self.prepare(config, index, u64::MAX)?;
-        }
-        self.set(index, SlotState::Used(segment));
-        Ok(index)
     }
 
     /// Bytes of whole frames in the segments that are kept.
@@ -465,11 +366,16 @@ impl SlotTable {
         (0_u32..).zip(self.slots.iter())
     }
 
+    fn existing(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.iter().take(self.end)
+    }
+
     fn segments(&self) -> impl Iterator<Item = (u32, Segment)> {
-        self.iter().filter_map(|(index, slot)| match slot.state {
-            SlotState::Used(segment) => Some((index, segment)),
-            _ => None,
-        })
+        self.existing()
+            .filter_map(|(index, slot)| match slot.state {
+                SlotState::Used(segment) => Some((index, segment)),
+                _ => None,
+            })
     }
 
     fn count(&self, wanted: impl Fn(&SlotState) -> bool) -> usize {
@@ -492,64 +398,6 @@ impl SlotTable {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.state = state;
         }
-    }
-
-    fn prepare(
-        &mut self,
-        config: &LogConfig,
-        index: u32,
-        bytes_max: u64,
-    ) -> Result<PrepareProgress> {
-        let storage = &*config.storage;
-        let file = File::Log(index);
-        let segment_bytes = u64::from(config.segment_bytes);
-        let slot = self
-            .slots
-            .get_mut(index as usize)
-            .ok_or(Error::Internal(61))?;
-        if slot.state == SlotState::Absent {
-            storage
-                .create(file)
-                .map_err(at_slot(index, IoAction::Directory, 0))?;
-            *slot = Slot {
-                state: SlotState::Blank,
-                ..Slot::ABSENT
-            };
-        }
-        if slot.length < segment_bytes {
-            let failed = at_slot(index, IoAction::Length, segment_bytes);
-            storage.set_length(file, segment_bytes).map_err(failed)?;
-            slot.length = segment_bytes;
-        }
-        let done = match slot.state {
-            SlotState::Preparing(done) => done,
-            _ => 0,
-        };
-        slot.state = SlotState::Preparing(done);
-        let geometry = storage.geometry();
-        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
-        let bytes = (bytes_max / unit * unit)
-            .max(unit)
-            .min(segment_bytes - done);
-        if bytes > 0 {
-            let failed = at_slot(index, IoAction::Write, done);
-            storage.erase(file, done, bytes).map_err(failed)?;
-        }
-        let done = done + bytes;
-        slot.state = SlotState::Preparing(done);
-        slot.damaged = false;
-        if done < segment_bytes {
-            return Ok(PrepareProgress::Erased(bytes));
-        }
-        slot.state = SlotState::Retired;
-        storage
-            .sync(file)
-            .map_err(at_slot(index, IoAction::Sync, 0))?;
-        let synced = storage.sync_directory();
-        self.directory_failed |= synced.is_err();
-        synced.map_err(at_slot(index, IoAction::Directory, 0))?;
-        slot.state = SlotState::Ready;
-        Ok(PrepareProgress::Ready)
     }
 }
 

@@ -28,6 +28,7 @@ type Commits = Vec<(u64, Vec<Row>)>;
 #[derive(Clone, Copy)]
 struct Setup {
     segment_bytes: u32,
+    segment_bytes_first: u32,
     buffer_bytes: usize,
     window_bytes: usize,
     slots: u32,
@@ -35,6 +36,7 @@ struct Setup {
 
 const SMALL: Setup = Setup {
     segment_bytes: 4096,
+    segment_bytes_first: 4096,
     buffer_bytes: 1024,
     window_bytes: 768,
     slots: 12,
@@ -49,6 +51,7 @@ impl Setup {
             instance_id: [2; 16],
             timeline: 1,
             segment_bytes: self.segment_bytes,
+            segment_bytes_first: self.segment_bytes_first,
         }
     }
 
@@ -177,7 +180,7 @@ fn append(writer: &mut LogWriter, rows: &[Row]) -> Result<()> {
 /// Makes `wanted` slots ready.
 fn prepare(writer: &mut LogWriter, wanted: usize) -> Result<()> {
     while writer.slots().ready_slots() < wanted {
-        if writer.prepare_step(2048)? == PrepareProgress::NoSlot {
+        if writer.prepare_step(2048, false)? == PrepareProgress::NoSlot {
             break;
         }
     }
@@ -214,6 +217,7 @@ fn commits_come_back_whatever_the_sizes() {
         for buffer_bytes in [block.max(512), block.max(512) * 4] {
             let setup = Setup {
                 segment_bytes: 65_536,
+                segment_bytes_first: 65_536,
                 buffer_bytes,
                 window_bytes: 2048,
                 slots: 12,
@@ -238,6 +242,7 @@ fn a_frame_larger_than_buffer_and_window_comes_back() {
     let storage = SimStorage::new(SimOptions::disk(512));
     let setup = Setup {
         segment_bytes: 65_536,
+        segment_bytes_first: 65_536,
         ..SMALL
     };
     let mut writer = setup.create(&storage).unwrap();
@@ -413,4 +418,85 @@ fn a_header_is_written_once_and_in_its_first_flush() {
             .iter()
             .all(|byte| *byte == 0)
     );
+}
+
+#[test]
+fn segments_grow_and_begin_short_again() {
+    let setup = Setup {
+        segment_bytes: 65_536,
+        segment_bytes_first: 2_048,
+        ..SMALL
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let mut writer = setup.create(&storage).unwrap();
+    let mut lengths = vec![writer.segment_bytes()];
+    while writer.segment() < 6 {
+        prepare(&mut writer, 1).unwrap();
+        flush(&mut writer, 1, 0, true).unwrap();
+        if lengths.len() < writer.segment() as usize {
+            lengths.push(writer.segment_bytes());
+        }
+    }
+    assert_eq!(lengths, [2_048, 8_192, 32_768, 65_536, 65_536, 65_536]);
+    let last = writer.last_sequence();
+    assert!(writer.prepare_first().unwrap());
+    writer.renew(last, 9).unwrap();
+    assert_eq!(writer.segment_bytes(), 2_048);
+    assert_eq!(writer.first_segment_needed_for(last), 7);
+    let start = ScanStart {
+        first_segment: 7,
+        merged_sequence: last,
+        durable_sequence: last,
+    };
+    // Not given back yet: it is all there still.
+    let (scan, slots) = setup.scan(&storage, FRESH).unwrap();
+    assert!(setup.read(&storage, &scan, &slots).unwrap() == expected(last, 0));
+    writer.release_below(7);
+    assert!(writer.trim(0).unwrap() > 0);
+    let config = setup.config(&storage);
+    let bytes: u64 = (0..config.storage.log_slots().unwrap())
+        .filter_map(|slot| config.storage.length(File::Log(slot)).unwrap())
+        .sum();
+    assert_eq!(bytes, 2_048);
+    let (commits, writer) = setup.reopen(&storage, start).unwrap();
+    assert!(commits.is_empty());
+    assert_eq!(writer.segment_bytes(), 2_048);
+    assert_eq!(storage.violations(), Vec::<std::string::String>::new());
+}
+
+#[test]
+fn what_is_promised_finds_room_in_any_order_of_sizes() {
+    let frame_bytes_max = 1_500;
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let setup = Setup {
+            segment_bytes: 16_384,
+            segment_bytes_first: 4_096,
+            ..SMALL
+        };
+        let storage = SimStorage::new(SimOptions::disk(512));
+        let mut writer = setup.create(&storage).unwrap();
+        for _ in 0..random.below(3) {
+            while writer.prepare_step(u64::MAX, random.chance(1, 2)).unwrap()
+                != PrepareProgress::Ready
+            {}
+        }
+        let mut promised = writer.room_to_promise(frame_bytes_max);
+        loop {
+            let value = vec![7; random.below(frame_bytes_max - 80) as usize];
+            let row = [(16, vec![1; 4], value, None, None)];
+            let taken = align_up(frame_bytes(records(&row)), 512);
+            if taken > promised {
+                break;
+            }
+            promised -= taken;
+            writer.begin_flush(0).unwrap();
+            append(&mut writer, &row).unwrap_or_else(|error| panic!("{seed}: {error}"));
+            writer.finish_flush(random.chance(1, 2)).unwrap();
+            assert!(
+                writer.room_to_promise(frame_bytes_max) >= promised,
+                "{seed}"
+            );
+        }
+    }
 }

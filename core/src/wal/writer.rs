@@ -26,10 +26,11 @@
 //! is durable.
 
 mod recovery;
+mod supply;
 
 use super::payload::{Bytes, CheckSink, Payload, Records, Sink, SliceSink};
-use super::slots::{PrepareProgress, Segment, SlotTable};
-use super::{LogConfig, align_up, at_slot, frame_start};
+use super::slots::{Segment, SlotTable};
+use super::{LogConfig, at_slot, frame_start};
 use crate::error::{Error, IoAction, Limit, OptionProblem, Result};
 use crate::format::bytes::put;
 use crate::format::frame::{
@@ -65,6 +66,8 @@ pub struct LogWriter {
     held: usize,
     slot: u32,
     number: u64,
+    segment_bytes: u64,
+    written_bytes: u64,
     /// The newest segment whose header is durable.
     durable_number: u64,
     seed: FrameSeed,
@@ -107,16 +110,17 @@ impl LogWriter {
     /// # Errors
     /// [`Error::LogFull`] where no slot is left; what the storage answers.
     pub fn create(config: LogConfig, slots: SlotTable, buffer: Array<u8>) -> Result<Self> {
-        Self::start(config, slots, buffer, 1, 0, CUT_NONE)
+        let segment = Segment::new(&config, 1, 0, CUT_NONE);
+        let first = u64::from(config.segment_bytes_first);
+        Self::start(config, slots, buffer, segment, first)
     }
 
     fn start(
         config: LogConfig,
         mut slots: SlotTable,
         buffer: Array<u8>,
-        number: u64,
-        base_sequence: u64,
-        cut: u64,
+        segment: Segment,
+        wanted_bytes: u64,
     ) -> Result<Self> {
         config.check()?;
         let block_bytes = config.block_bytes();
@@ -125,9 +129,8 @@ impl LogWriter {
         {
             return Err(Error::Options(OptionProblem::SegmentBytes));
         }
-        let segment = Segment::new(&config, number, base_sequence, cut);
-        let slot = slots.take_erased(&config, segment)?;
-        let seed = FrameSeed::new(config.checksum, &config.instance_id, number);
+        let (slot, segment) = slots.take_erased(&config, wanted_bytes, segment)?;
+        let seed = FrameSeed::new(config.checksum, &config.instance_id, segment.number);
         let mut writer = Self {
             config,
             slots,
@@ -137,12 +140,14 @@ impl LogWriter {
             buffer_offset: 0,
             held: 0,
             slot,
-            number,
+            number: segment.number,
+            segment_bytes: segment.segment_bytes,
+            written_bytes: 0,
             durable_number: 0,
             seed,
             predecessor: 0,
-            last_sequence: base_sequence,
-            synced_sequence: base_sequence,
+            last_sequence: segment.base_sequence,
+            synced_sequence: segment.base_sequence,
             durable_sequence: 0,
             flushing: false,
             unsynced: false,
@@ -248,29 +253,6 @@ impl LogWriter {
         Ok(self.synced_sequence)
     }
 
-    /// Works on the next ready slot; see [`SlotTable::prepare_step`].
-    ///
-    /// # Errors
-    /// What the storage answers. The log isn't harmed.
-    pub fn prepare_step(&mut self, bytes_max: u64) -> Result<PrepareProgress> {
-        self.slots.prepare_step(&self.config, bytes_max)
-    }
-
-    /// Takes back the slots of segments below `first_needed`; see
-    /// [`SlotTable::release_below`].
-    pub fn release_below(&mut self, first_needed: u64) {
-        self.slots
-            .release_below(first_needed.min(self.durable_number), &self.config);
-    }
-
-    /// Removes slots that hold nothing until `keep` are left.
-    ///
-    /// # Errors
-    /// Directory errors of the storage. The log isn't harmed.
-    pub fn trim(&mut self, keep: usize) -> Result<u32> {
-        self.slots.trim(keep, &self.config)
-    }
-
     /// Which slots hold what.
     #[must_use]
     pub fn slots(&self) -> &SlotTable {
@@ -285,27 +267,6 @@ impl LogWriter {
         self.slots
             .first_segment_needed_for(sequence)
             .min(self.durable_number)
-    }
-
-    /// Bytes that one frame may still have in the current segment.
-    #[must_use]
-    pub fn room(&self) -> u64 {
-        let start = frame_start(self.position(), self.block_bytes);
-        u64::from(self.config.segment_bytes).saturating_sub(start)
-    }
-
-    /// Bytes of the current segment behind the block in use. Unlike the room, a sync
-    /// takes none of it, and a flush no more than its frames in whole blocks.
-    #[must_use]
-    pub fn block_room(&self) -> u64 {
-        let start = align_up(self.position(), self.block_bytes);
-        u64::from(self.config.segment_bytes).saturating_sub(start)
-    }
-
-    /// Whether a frame of `bytes` can be appended now, be it in the next segment.
-    #[must_use]
-    pub fn can_append(&self, bytes: u64) -> bool {
-        self.fits(bytes) || bytes <= self.config.frame_bytes_max() && self.slots.ready_slots() > 0
     }
 
     /// The current segment's number.
@@ -334,10 +295,6 @@ impl LogWriter {
 
     fn position(&self) -> u64 {
         self.buffer_offset.saturating_add(self.filled as u64)
-    }
-
-    fn fits(&self, bytes: u64) -> bool {
-        bytes <= self.room()
     }
 
     /// A mark's header, to be completed.
@@ -395,7 +352,7 @@ impl LogWriter {
             .filter(|_| bytes <= maximum)
             .ok_or(over)?;
         if !self.fits(bytes) {
-            self.advance_segment()?;
+            self.advance_segment(bytes)?;
         }
         // Until the frame is whole, the buffer holds a part of one.
         self.failed = true;
@@ -483,6 +440,7 @@ impl LogWriter {
             .write(file, self.buffer_offset, bytes)
             .map_err(failed)?;
         self.buffer.copy_within(whole..self.filled, 0);
+        self.written_bytes += whole as u64;
         self.buffer_offset = self.buffer_offset.saturating_add(whole as u64);
         self.filled -= whole;
         self.held = 0;
@@ -514,6 +472,7 @@ impl LogWriter {
                 .map_err(at(IoAction::Sync))?,
         }
         self.failed = false;
+        self.written_bytes += bytes.len() as u64;
         self.unsynced = !sync && (self.unsynced || is_new);
         if sync {
             self.synced_sequence = self.last_sequence;
@@ -536,16 +495,20 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Makes this segment durable whole, and begins the next in a ready slot.
-    fn advance_segment(&mut self) -> Result<()> {
-        if self.slots.ready_slots() == 0 {
+    /// Makes this segment durable whole, and begins the next in a ready slot with
+    /// room for a frame of `bytes`.
+    fn advance_segment(&mut self, bytes: u64) -> Result<()> {
+        if !self.can_append(bytes) {
             return Err(Error::LogFull);
         }
         self.write_out(true)?;
         self.durable_sequence = self.synced_sequence;
         let number = self.number.saturating_add(1);
         let segment = Segment::new(&self.config, number, self.last_sequence, CUT_NONE);
-        let slot = self.slots.take_ready(segment).ok_or(Error::LogFull)?;
+        let (slot, segment) = self
+            .slots
+            .take_ready(&self.config, bytes, segment)
+            .ok_or(Error::LogFull)?;
         self.begin_segment(slot, &segment);
         Ok(())
     }
@@ -573,6 +536,7 @@ impl LogWriter {
         self.held = 0;
         self.slot = slot;
         self.number = segment.number;
+        self.segment_bytes = segment.segment_bytes;
         self.seed = FrameSeed::new(
             self.config.checksum,
             &self.config.instance_id,

@@ -27,6 +27,8 @@ pub enum Action {
     Freeze,
     /// Writes a mark.
     Mark,
+    /// Freezes, begins a short segment, merges some, and gives slots back.
+    Settle(u32),
     /// Reads everything and compares.
     Check,
     /// Lets the engine go and opens again.
@@ -50,6 +52,7 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
             40 => actions.push(Action::Reopen),
             41..=43 => actions.push(Action::Mark),
             44..=45 => actions.push(Action::Freeze),
+            48..=50 => actions.push(Action::Settle(random.below(80) as u32)),
             46..=47 => actions.push(Action::Check),
             _ => {}
         }
@@ -58,6 +61,7 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
     actions.push(Action::Flush);
     actions.extend((0..40).map(|_| Action::Poll(64)));
     actions.push(Action::Mark);
+    actions.push(Action::Settle(4_096));
     actions
 }
 
@@ -247,6 +251,10 @@ impl Player {
                 Err(Error::LogFull) => {}
                 Err(error) => return Err(error.into()),
             },
+            Action::Settle(entries) => {
+                settle(engine, *entries)?;
+                self.acknowledged = self.history.len();
+            }
             Action::Check => {
                 // A reader sees what is durable: at least what is acknowledged.
                 let found = digest(engine)?;
@@ -267,6 +275,27 @@ impl Player {
         }
         Ok(())
     }
+}
+
+/// What a host does when writes pause. Answers when everything is durable.
+fn settle(engine: &Engine, entries: u32) -> Result<(), Failure> {
+    match engine.freeze_front() {
+        Ok(_) | Err(Error::FrontFull | Error::StorageFull) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match engine.renew_log() {
+        Ok(_) | Err(Error::LogFull) => {}
+        Err(error) => return Err(error.into()),
+    }
+    flush(engine)?;
+    for _ in 0..3 {
+        engine.poll_maintenance(Budgeted {
+            entries,
+            log_bytes: 8_192,
+        })?;
+    }
+    engine.trim_log()?;
+    Ok(())
 }
 
 /// Makes everything durable, preparing log segments where they are needed.

@@ -3,6 +3,12 @@
 
 use super::*;
 
+/// Logs that begin with a short segment.
+const GROWING: Setup = Setup {
+    segment_bytes_first: 2_048,
+    ..SMALL
+};
+
 /// What a run of the log left behind.
 #[derive(Clone, Copy, Default, Debug)]
 struct Outcome {
@@ -29,7 +35,7 @@ fn work(writer: &mut LogWriter, branch: u64, rounds: u64, outcome: &mut Outcome)
 }
 
 fn whole_run(storage: &SimStorage, outcome: &mut Outcome) -> Result<()> {
-    let mut writer = SMALL.create(storage)?;
+    let mut writer = GROWING.create(storage)?;
     work(&mut writer, 0, 14, outcome)
 }
 
@@ -98,7 +104,7 @@ fn nothing_acknowledged_is_lost_at_any_cut() {
 
 /// Opens `image`, goes on in it, and opens it again.
 fn recovers(image: &SimStorage, outcome: Outcome, name: &str) {
-    let (commits, mut writer) = match SMALL.reopen(image, FRESH) {
+    let (commits, mut writer) = match GROWING.reopen(image, FRESH) {
         Ok(found) => found,
         Err(error) if is_unborn(&error, &outcome) => return,
         Err(error) => panic!("{name}: {error:?} {outcome:?}"),
@@ -113,12 +119,12 @@ fn recovers(image: &SimStorage, outcome: Outcome, name: &str) {
     work(&mut writer, 1, 3, &mut more).unwrap();
     drop(writer);
     let cut = image.crash_image(CrashMode::Synced, 0);
-    let (scan, slots) = SMALL.scan(&cut, FRESH).unwrap();
-    let commits = SMALL.read(&cut, &scan, &slots).unwrap();
+    let (scan, slots) = GROWING.scan(&cut, FRESH).unwrap();
+    let commits = GROWING.read(&cut, &scan, &slots).unwrap();
     assert!(commits.len() as u64 >= more.acknowledged, "{name}");
     assert!(is_prefix(&commits, &[(0, 0), (count + 1, 1)]), "{name}");
-    let (scan, slots) = SMALL.scan(image, FRESH).unwrap();
-    let commits = SMALL.read(image, &scan, &slots).unwrap();
+    let (scan, slots) = GROWING.scan(image, FRESH).unwrap();
+    let commits = GROWING.read(image, &scan, &slots).unwrap();
     assert_eq!(commits.len() as u64, more.appended, "{name}");
     assert!(is_prefix(&commits, &[(0, 0), (count + 1, 1)]), "{name}");
     assert_eq!(
@@ -133,7 +139,7 @@ fn recoveries_that_are_cut_again_and_again_lose_nothing() {
     for seed in 0..400 {
         let mut random = Random::new(seed);
         let mut storage = SimStorage::new(SimOptions::disk(if seed % 2 == 0 { 512 } else { 16 }));
-        let mut writer = SMALL.create(&storage).unwrap();
+        let mut writer = GROWING.create(&storage).unwrap();
         let mut outcome = Outcome::default();
         work(&mut writer, 0, 1 + random.below(10), &mut outcome).unwrap();
         let mut branches = vec![(0, 0)];
@@ -151,7 +157,7 @@ fn recoveries_that_are_cut_again_and_again_lose_nothing() {
             } else if random.chance(1, 3) {
                 storage.fail_syncs(Some(IoErrorKind::Device));
             }
-            let mut reopened = SMALL.reopen(&storage, FRESH);
+            let mut reopened = GROWING.reopen(&storage, FRESH);
             for _ in 0..20 {
                 if reopened.is_ok() {
                     break;
@@ -162,10 +168,10 @@ fn recoveries_that_are_cut_again_and_again_lose_nothing() {
                     storage.crash_image(mode, random.next_u64())
                 };
                 storage.clear_faults();
-                reopened = SMALL.reopen(&storage, FRESH);
+                reopened = GROWING.reopen(&storage, FRESH);
                 if random.chance(1, 3) && reopened.is_ok() {
                     storage = storage.crash_image(CrashMode::Synced, 0);
-                    reopened = SMALL.reopen(&storage, FRESH);
+                    reopened = GROWING.reopen(&storage, FRESH);
                 }
             }
             let commits = match reopened {
@@ -227,7 +233,7 @@ fn a_failed_call_poisons_or_leaves_everything_usable() {
 #[test]
 fn a_segment_that_only_the_page_cache_held_may_vanish() {
     let storage = SimStorage::new(SimOptions::disk(512));
-    let mut writer = SMALL.create(&storage).unwrap();
+    let mut writer = GROWING.create(&storage).unwrap();
     prepare(&mut writer, 1).unwrap();
     while writer.room() >= frame_bytes(records(&rows(writer.last_sequence() + 1, 0))) {
         flush(&mut writer, 1, 0, true).unwrap();
@@ -244,16 +250,16 @@ fn a_segment_that_only_the_page_cache_held_may_vanish() {
     assert_eq!(writer.begin_flush(0), Err(Error::Poisoned));
     let cached = storage.restart();
     cached.clear_faults();
-    let (commits, writer) = SMALL.reopen(&cached, FRESH).unwrap();
+    let (commits, writer) = GROWING.reopen(&cached, FRESH).unwrap();
     assert!(commits == expected(last + 1, 0));
     drop(writer);
     let cut = cached.crash_image(CrashMode::Synced, 0);
-    let (scan, slots) = SMALL.scan(&cut, FRESH).unwrap();
+    let (scan, slots) = GROWING.scan(&cut, FRESH).unwrap();
     assert_eq!(
         slots.segment_after(1).map(|(_, segment)| segment.number),
         Some(3)
     );
-    let commits = SMALL.read(&cut, &scan, &slots).unwrap();
+    let commits = GROWING.read(&cut, &scan, &slots).unwrap();
     assert!(commits == expected(last + 1, 0), "what was served stays");
 }
 
@@ -286,7 +292,7 @@ fn recycling_run(
 fn recycling_loses_nothing_at_any_cut() {
     for options in [SimOptions::disk(512), SimOptions::flash(16, 1024, 1 << 20)] {
         let run = |storage: &SimStorage, outcome: &mut Outcome, start: &mut ScanStart| {
-            recycling_run(&mut SMALL.create(storage)?, 0, 9, outcome, start)
+            recycling_run(&mut GROWING.create(storage)?, 0, 9, outcome, start)
         };
         let storage = SimStorage::new(options);
         run(&storage, &mut Outcome::default(), &mut FRESH.clone()).unwrap();
@@ -299,7 +305,7 @@ fn recycling_loses_nothing_at_any_cut() {
                 let mut start = start;
                 let image = storage.crash_image(mode, operation);
                 let name = std::format!("{operation} {mode:?} {outcome:?} {start:?}");
-                let (commits, mut writer) = match SMALL.reopen(&image, start) {
+                let (commits, mut writer) = match GROWING.reopen(&image, start) {
                     Ok(found) => found,
                     Err(error) if is_unborn(&error, &outcome) => continue,
                     Err(error) => panic!("{name}: {error:?}"),
@@ -319,7 +325,7 @@ fn recycling_loses_nothing_at_any_cut() {
                 recycling_run(&mut writer, 1, 3, &mut more, &mut start).unwrap();
                 drop(writer);
                 let image = image.crash_image(CrashMode::Synced, 0);
-                let (scan, _) = SMALL.scan(&image, start).unwrap();
+                let (scan, _) = GROWING.scan(&image, start).unwrap();
                 assert!(scan.last_sequence >= more.acknowledged, "{name}");
             }
         }
@@ -343,6 +349,7 @@ fn continued(storage: &SimStorage) -> (u64, Vec<(u64, Vec<u8>)>) {
 
 const BLOCKS: Setup = Setup {
     segment_bytes: 32_768,
+    segment_bytes_first: 32_768,
     buffer_bytes: 4_096,
     window_bytes: 4_096,
     slots: 12,
@@ -391,7 +398,8 @@ fn a_sync_ends_a_block_and_flash_never_continues_one() {
         let block = options.geometry.write_block_bytes;
         let setup = Setup {
             segment_bytes: 32_768,
-            ..SMALL
+            segment_bytes_first: 32_768,
+            ..GROWING
         };
         let mut writer = setup.create(&storage).unwrap();
         let mut synced = storage.file_bytes(File::Log(0)).unwrap();

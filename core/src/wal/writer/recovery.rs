@@ -3,12 +3,13 @@
 use super::LogWriter;
 use crate::error::{Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::segment::first_flush_offset;
 use crate::mem::Array;
 use crate::wal::LogConfig;
 use crate::wal::payload::Copied;
 use crate::wal::reader::Replay;
 use crate::wal::scan::Scan;
-use crate::wal::slots::{PrepareProgress, SlotTable};
+use crate::wal::slots::{PrepareProgress, Segment, SlotTable};
 
 impl LogWriter {
     /// The log of a database that was scanned: a new segment that cuts off what
@@ -40,8 +41,12 @@ impl LogWriter {
         } else {
             scan.durable_sequence
         };
-        let cut = scan.last_sequence;
-        let mut writer = Self::start(config.clone(), slots, buffer, number, base, cut)?;
+        let segment = Segment::new(&config, number, base, scan.last_sequence);
+        // What is written again takes no more than it did, and a checkpoint.
+        let least = slots.log_bytes() + 2 * first_flush_offset(config.block_bytes());
+        let first = u64::from(config.segment_bytes_first);
+        let wanted = if least <= first { first } else { u64::MAX };
+        let mut writer = Self::start(config.clone(), slots, buffer, segment, wanted)?;
         writer.begin_flush(base)?;
         if let Some(checkpoint) = scan.checkpoint {
             writer.append_checkpoint(scan.wall_time_ms, checkpoint)?;
@@ -60,7 +65,7 @@ impl LogWriter {
             let bytes = commit.payload_bytes;
             let frame_bytes = bytes.saturating_add(FRAME_HEADER_BYTES as u64);
             while !writer.can_append(frame_bytes) {
-                if writer.prepare_step(u64::MAX)? == PrepareProgress::NoSlot {
+                if writer.prepare_step(u64::MAX, true)? == PrepareProgress::NoSlot {
                     return Err(Error::LogFull);
                 }
             }

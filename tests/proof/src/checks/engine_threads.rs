@@ -20,7 +20,7 @@ use lightning_sim::{CrashMode, Random, SimOptions, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
 use crate::cases::{Tally, Verdict, judge};
-use crate::engine::{busy_options, create, digest_of, drain, open};
+use crate::engine::{busy_options, create, digest_of, drain, make_room, open};
 
 /// The entry in the table.
 pub const CHECK: Check = Check {
@@ -173,9 +173,13 @@ fn account(number: u64) -> Vec<u8> {
 
 fn set_up(engine: &Engine) -> Verdict {
     for number in 0..ACCOUNTS {
-        let put = PutOptions::default();
-        let ticket = engine.put(TABLE, &account(number), &EACH.to_le_bytes(), put, 0);
-        let _ = ticket.map_err(words)?;
+        let put = || {
+            let options = PutOptions::default();
+            engine.put(TABLE, &account(number), &EACH.to_le_bytes(), options, 0)
+        };
+        while let Err(error) = put() {
+            make_room(engine, error).map_err(words)?;
+        }
         engine.flush_step(true).map_err(words)?;
     }
     Ok(())

@@ -1,0 +1,246 @@
+//! Making slots ready for segments, ahead of their use, and giving them back.
+//!
+//! A slot becomes *ready* with the length that is wanted of it then, and with all
+//! of it allocated: a database that holds little keeps a short log, and a flush
+//! changes no metadata.
+
+use super::{Segment, Slot, SlotState, SlotTable};
+use crate::error::{Error, IoAction, Result};
+use crate::format::segment::first_flush_offset;
+use crate::wal::{LogConfig, at_slot};
+use lightning_platform::File;
+
+/// What a step of preparing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrepareProgress {
+    /// Erased this many bytes; more remain.
+    Erased(u64),
+    /// A slot became ready.
+    Ready,
+    /// No slot is left to prepare.
+    NoSlot,
+}
+
+impl Slot {
+    /// The longest segment that the slot has room for.
+    fn segment_bytes(&self, config: &LogConfig) -> u64 {
+        self.length.min(u64::from(config.segment_bytes))
+    }
+}
+
+impl SlotTable {
+    /// What each ready slot has room for besides a segment's header, in bytes.
+    pub(in crate::wal) fn ready_rooms(&self, config: &LogConfig) -> impl Iterator<Item = u64> {
+        let front = first_flush_offset(config.block_bytes());
+        self.existing()
+            .filter(|(_, slot)| slot.state == SlotState::Ready)
+            .map(move |(_, slot)| slot.segment_bytes(config).saturating_sub(front))
+    }
+
+    /// Whether a slot of at most `bytes` is ready.
+    pub(in crate::wal) fn has_ready_of(&self, bytes: u64, config: &LogConfig) -> bool {
+        self.existing()
+            .any(|(_, slot)| slot.state == SlotState::Ready && slot.segment_bytes(config) <= bytes)
+    }
+
+    /// Removes slots that hold nothing, from the highest, until `keep` are left.
+    /// Answers how many it removed.
+    ///
+    /// # Errors
+    /// Directory errors of the storage. The log stays usable, but after a sync that
+    /// failed ([`directory_failed`](Self::directory_failed)) no slot can be created.
+    pub fn trim(&mut self, keep: usize, config: &LogConfig) -> Result<u32> {
+        let is_free = |slot: &Slot| {
+            matches!(
+                slot.state,
+                SlotState::Blank | SlotState::Preparing(_) | SlotState::Ready
+            )
+        };
+        let mut free = self.slots.iter().filter(|slot| is_free(slot)).count();
+        let mut removed = 0;
+        for (position, slot) in self.slots.iter_mut().enumerate().rev() {
+            if free <= keep {
+                break;
+            }
+            if is_free(slot) {
+                let index = u32::try_from(position).map_err(|_| Error::Internal(61))?;
+                let failed = at_slot(index, IoAction::Directory, 0);
+                config.storage.remove(File::Log(index)).map_err(failed)?;
+                *slot = Slot::ABSENT;
+                free -= 1;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            let exists = |slot: &Slot| slot.state != SlotState::Absent;
+            self.end = self
+                .slots
+                .iter()
+                .rposition(exists)
+                .map_or(0, |last| last + 1);
+            let synced = config.storage.sync_directory();
+            self.directory_failed |= synced.is_err();
+            synced.map_err(at_slot(0, IoAction::Directory, 0))?;
+        }
+        Ok(removed)
+    }
+
+    /// Works on the next ready slot, of `wanted_bytes` where it is begun now,
+    /// erasing at most about `bytes_max`.
+    ///
+    /// # Errors
+    /// What the storage answers; `StorageFull` among it. Everything stays
+    /// usable: call again later.
+    pub fn prepare_step(
+        &mut self,
+        config: &LogConfig,
+        wanted_bytes: u64,
+        bytes_max: u64,
+    ) -> Result<PrepareProgress> {
+        let begun = |state: &SlotState| matches!(state, SlotState::Preparing(_));
+        let absent = self.count(|state| *state == SlotState::Absent);
+        let index = self
+            .find(begun)
+            .or_else(|| self.find(|state| *state == SlotState::Blank))
+            .or_else(|| {
+                self.find(|state| *state == SlotState::Absent)
+                    .filter(|_| absent > 1)
+            });
+        match index {
+            Some(index) => {
+                let index = self.without_doubt(config, index)?;
+                self.prepare(config, index, wanted_bytes, bytes_max)
+            }
+            None => Ok(PrepareProgress::NoSlot),
+        }
+    }
+
+    /// Removes a slot in doubt, and answers the one to create in its stead: the
+    /// lowest that is absent, since slots are numbered densely.
+    fn without_doubt(&mut self, config: &LogConfig, index: u32) -> Result<u32> {
+        let slot = self
+            .slots
+            .get_mut(index as usize)
+            .ok_or(Error::Internal(61))?;
+        if !slot.doubtful {
+            return Ok(index);
+        }
+        config
+            .storage
+            .remove(File::Log(index))
+            .map_err(at_slot(index, IoAction::Directory, 0))?;
+        *slot = Slot::ABSENT;
+        self.find(|state| *state == SlotState::Absent)
+            .ok_or(Error::Internal(61))
+    }
+
+    /// Takes the shortest ready slot with room for a frame of `frame_bytes` for
+    /// `segment`, which gets the slot's length.
+    pub(in crate::wal) fn take_ready(
+        &mut self,
+        config: &LogConfig,
+        frame_bytes: u64,
+        segment: Segment,
+    ) -> Option<(u32, Segment)> {
+        let least = frame_bytes.saturating_add(first_flush_offset(config.block_bytes()));
+        let (index, bytes) = self
+            .existing()
+            .filter(|(_, slot)| slot.state == SlotState::Ready)
+            .map(|(index, slot)| (index, slot.segment_bytes(config)))
+            .filter(|(_, bytes)| *bytes >= least)
+            .min_by_key(|(_, bytes)| *bytes)?;
+        let segment = segment.of_length(bytes);
+        self.set(index, SlotState::Used(segment));
+        Some((index, segment))
+    }
+
+    /// A slot for recovery, erased whole: a free one, else a new one. Of
+    /// `wanted_bytes`, or longer.
+    pub(in crate::wal) fn take_erased(
+        &mut self,
+        config: &LogConfig,
+        wanted_bytes: u64,
+        segment: Segment,
+    ) -> Result<(u32, Segment)> {
+        let index = self
+            .find(|state| *state == SlotState::Ready)
+            .or_else(|| self.find(|state| matches!(state, SlotState::Preparing(_))))
+            .or_else(|| self.find(|state| *state == SlotState::Blank))
+            .or_else(|| self.find(|state| *state == SlotState::Absent))
+            .ok_or(Error::LogFull)?;
+        if self.state(index) != SlotState::Absent {
+            self.set(index, SlotState::Blank);
+        }
+        let index = self.without_doubt(config, index)?;
+        while self.state(index) != SlotState::Ready {
+            self.prepare(config, index, wanted_bytes, u64::MAX)?;
+        }
+        let slot = self.slots.get(index as usize).ok_or(Error::Internal(61))?;
+        let segment = segment.of_length(slot.segment_bytes(config));
+        self.set(index, SlotState::Used(segment));
+        Ok((index, segment))
+    }
+
+    fn prepare(
+        &mut self,
+        config: &LogConfig,
+        index: u32,
+        wanted_bytes: u64,
+        bytes_max: u64,
+    ) -> Result<PrepareProgress> {
+        let storage = &*config.storage;
+        let geometry = storage.geometry();
+        let file = File::Log(index);
+        let slot = self
+            .slots
+            .get_mut(index as usize)
+            .ok_or(Error::Internal(61))?;
+        if slot.state == SlotState::Absent {
+            storage
+                .create(file)
+                .map_err(at_slot(index, IoAction::Directory, 0))?;
+            *slot = Slot {
+                state: SlotState::Blank,
+                ..Slot::ABSENT
+            };
+            self.end = self.end.max(index as usize + 1);
+        }
+        let done = match slot.state {
+            SlotState::Preparing(done) => done,
+            _ => {
+                let wanted = wanted_bytes.min(u64::from(config.segment_bytes));
+                if slot.length < wanted || (slot.length > wanted && geometry.can_truncate) {
+                    let failed = at_slot(index, IoAction::Length, wanted);
+                    storage.set_length(file, wanted).map_err(failed)?;
+                    slot.length = wanted;
+                }
+                0
+            }
+        };
+        slot.state = SlotState::Preparing(done);
+        let segment_bytes = slot.segment_bytes(config);
+        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
+        let bytes = (bytes_max / unit * unit)
+            .max(unit)
+            .min(segment_bytes.saturating_sub(done));
+        if bytes > 0 {
+            let failed = at_slot(index, IoAction::Write, done);
+            storage.erase(file, done, bytes).map_err(failed)?;
+        }
+        let done = done + bytes;
+        slot.state = SlotState::Preparing(done);
+        slot.damaged = false;
+        if done < segment_bytes {
+            return Ok(PrepareProgress::Erased(bytes));
+        }
+        slot.state = SlotState::Retired;
+        storage
+            .sync(file)
+            .map_err(at_slot(index, IoAction::Sync, 0))?;
+        let synced = storage.sync_directory();
+        self.directory_failed |= synced.is_err();
+        synced.map_err(at_slot(index, IoAction::Directory, 0))?;
+        slot.state = SlotState::Ready;
+        Ok(PrepareProgress::Ready)
+    }
+}

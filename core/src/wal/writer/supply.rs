@@ -1,0 +1,136 @@
+//! How much the log takes still, for one frame and for all that may be promised;
+//! where more room comes from, and where it goes when it is not needed.
+
+use super::LogWriter;
+use crate::error::Result;
+use crate::wal::slots::PrepareProgress;
+use crate::wal::{align_up, frame_start};
+
+impl LogWriter {
+    /// Bytes that one frame may still have in the current segment.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let start = frame_start(self.position(), self.block_bytes);
+        self.segment_bytes.saturating_sub(start)
+    }
+
+    /// Bytes of the current segment behind the block in use. Unlike the room, a sync
+    /// takes none of it, and a flush no more than its frames in whole blocks.
+    #[must_use]
+    pub fn block_room(&self) -> u64 {
+        let start = align_up(self.position(), self.block_bytes);
+        self.segment_bytes.saturating_sub(start)
+    }
+
+    /// Bytes, in whole blocks, for which there is room in the current segment and
+    /// the ready slots, whatever the order of frames of up to `frame_bytes_max`: each
+    /// segment but the last may have that much left when a frame doesn't fit.
+    #[must_use]
+    pub fn room_to_promise(&self, frame_bytes_max: u64) -> u64 {
+        let mut last = None;
+        let mut others = 0;
+        for room in self.slots.ready_rooms(&self.config) {
+            others += room.saturating_sub(frame_bytes_max);
+            last = Some(room.min(last.unwrap_or(frame_bytes_max)));
+        }
+        let here = self.block_room();
+        match last {
+            None => here,
+            Some(last) => here.saturating_sub(frame_bytes_max) + others + last,
+        }
+    }
+
+    /// The current segment's length in bytes.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// Whether a segment of full length can begin at once.
+    #[must_use]
+    pub fn has_whole_ready(&self) -> bool {
+        let whole = self.config.frame_bytes_max();
+        self.slots
+            .ready_rooms(&self.config)
+            .any(|room| room >= whole)
+    }
+
+    /// Bytes handed to the storage so far, headers and padding included.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Whether a frame of `bytes` can be appended now, be it in the next segment.
+    #[must_use]
+    pub fn can_append(&self, bytes: u64) -> bool {
+        self.fits(bytes)
+            || self
+                .slots
+                .ready_rooms(&self.config)
+                .any(|room| room >= bytes)
+    }
+
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        bytes <= self.room()
+    }
+
+    /// Works on the next ready slot, of full length where `whole` and else as the
+    /// current segment demands; see [`SlotTable::prepare_step`].
+    ///
+    /// # Errors
+    /// What the storage answers. The log isn't harmed.
+    pub fn prepare_step(&mut self, bytes_max: u64, whole: bool) -> Result<PrepareProgress> {
+        let wanted = if whole {
+            u64::MAX
+        } else {
+            self.segment_bytes.saturating_mul(4)
+        };
+        self.slots.prepare_step(&self.config, wanted, bytes_max)
+    }
+
+    /// Prepares a slot for a segment of the first length, unless one is ready; `false`
+    /// where no slot is left for one.
+    ///
+    /// # Errors
+    /// As [`prepare_step`](Self::prepare_step).
+    pub fn prepare_first(&mut self) -> Result<bool> {
+        let first = u64::from(self.config.segment_bytes_first);
+        loop {
+            if self.slots.has_ready_of(first, &self.config) {
+                return Ok(true);
+            }
+            if self.slots.prepare_step(&self.config, first, u64::MAX)? == PrepareProgress::NoSlot {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Leaves the current segment, begins one of the first length with a mark, and
+    /// makes it durable. Everything appended is durable already, and a slot was
+    /// prepared by [`prepare_first`](Self::prepare_first).
+    ///
+    /// # Errors
+    /// What the storage answers; the log is poisoned.
+    pub fn renew(&mut self, durable_sequence: u64, wall_time_ms: u64) -> Result<()> {
+        self.begin_flush(durable_sequence)?;
+        self.advance_segment(0)?;
+        self.append_mark(wall_time_ms)?;
+        self.finish_flush(true).map(|_| ())
+    }
+
+    /// Takes back the slots of segments below `first_needed`; see
+    /// [`SlotTable::release_below`].
+    pub fn release_below(&mut self, first_needed: u64) {
+        self.slots
+            .release_below(first_needed.min(self.durable_number), &self.config);
+    }
+
+    /// Removes slots that hold nothing until `keep` are left.
+    ///
+    /// # Errors
+    /// Directory errors of the storage. The log isn't harmed.
+    pub fn trim(&mut self, keep: usize) -> Result<u32> {
+        self.slots.trim(keep, &self.config)
+    }
+}
