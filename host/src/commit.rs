@@ -11,6 +11,9 @@
 //! there were at the end of the last flush, released or not, but no longer than
 //! a quarter of that flush's time since then. A single thread never waits.
 //!
+//! Where commits don't wait for a sync, one runs beside the flushes: its leader
+//! leaves the place of the one who flushes to others, and wakes them only at its end.
+//!
 //! Futures have nobody to lead for them: a thread of the database does, which
 //! sleeps while there are none. It also makes durable what `Periodic` owes.
 //!
@@ -38,6 +41,8 @@ struct FutureWaiter {
 
 struct State {
     is_flushing: bool,
+    /// A sync runs beside the flushes.
+    is_syncing: bool,
     is_gathering: bool,
     /// Sequences of committers that no flush has released yet.
     waiting: Vec<u64>,
@@ -73,6 +78,7 @@ impl CommitQueue {
         Self {
             state: Mutex::new(State {
                 is_flushing: false,
+                is_syncing: false,
                 is_gathering: false,
                 waiting: Vec::new(),
                 futures: Vec::new(),
@@ -155,22 +161,32 @@ impl CommitQueue {
         }
     }
 
-    /// Gathers the cohort and flushes once. Called while nobody flushes.
+    /// Gathers the cohort and flushes once. Called while nobody flushes, nor syncs where
+    /// a sync is wanted.
     fn lead<'q>(
         &'q self,
         shared: &Shared,
         mut state: MutexGuard<'q, State>,
         sync: bool,
     ) -> (MutexGuard<'q, State>, EngineResult<()>) {
-        state.is_flushing = true;
-        state = self.gather(state);
+        let is_beside = sync && !shared.syncs_each_commit();
+        if is_beside {
+            state.is_syncing = true;
+        } else {
+            state.is_flushing = true;
+            state = self.gather(state);
+        }
         drop(state);
         let started = Instant::now();
         let flushed = shared.engine.flush_step(sync);
         let ended = Instant::now();
         state = self.lock();
-        state.is_flushing = false;
-        if flushed != Err(EngineError::Busy) {
+        if is_beside {
+            state.is_syncing = false;
+        } else {
+            state.is_flushing = false;
+        }
+        if flushed != Err(EngineError::Busy) && !is_beside {
             state.last_flush = ended - started;
             state.last_end = Some(ended);
             state.cohort = state.present();
@@ -243,7 +259,7 @@ impl CommitQueue {
             if shared.engine.is_durable(wanted)? {
                 return Ok(());
             }
-            if state.is_flushing {
+            if state.is_flushing || state.is_syncing {
                 state = self
                     .released
                     .wait(state)
@@ -274,7 +290,7 @@ impl CommitQueue {
     /// for room in the log: making it is maintenance's own work.
     pub(crate) fn sync_once(&self, shared: &Shared) -> EngineResult<()> {
         let mut state = self.lock();
-        while state.is_flushing {
+        while state.is_flushing || state.is_syncing {
             state = self
                 .released
                 .wait(state)
@@ -355,6 +371,13 @@ impl CommitQueue {
             let sync_is_due = period
                 .map(|period| period.saturating_sub(state.last_sync.elapsed()))
                 .is_some_and(|left| left.is_zero());
+            if sync_is_due && state.is_syncing {
+                state = self
+                    .released
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
             if sync_is_due && !shared.is_all_durable() {
                 let flushed;
                 (state, flushed) = self.lead(shared, state, true);

@@ -4,20 +4,25 @@
 //! ended, memtable after memtable, and hands them to the log as one flush. What
 //! the frames state as durable was read before, so that it is never too high.
 
-use super::{Engine, LogState, NONE, STATE_ACTIVE, Ticket};
-use crate::error::{Error, Result};
+use super::{
+    Durability, Engine, LogState, NONE, STATE_ACTIVE, SYNC_ENDED, SYNC_NONE, SYNC_RUNS, Ticket,
+};
+use crate::error::{Error, IoAction, Result};
 use crate::memtable::{Record, RecordKind};
 use crate::sync::Ordering;
 use crate::wal::{CommitIn, RecordIn, RecordKind as LogKind};
+use lightning_platform::File;
 
 impl Engine {
     /// Writes every commit that is in memtables to the log and, with `sync`, makes
     /// it durable. Answers the durable sequence. For whoever wants a ticket
-    /// fulfilled: one caller flushes for all.
+    /// fulfilled: one caller flushes for all. Where commits are acknowledged when they
+    /// are written, others may flush without a sync while one runs.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another thread flushes or prepares the log: wait for
-    /// the watermark. [`Error::LogFull`] when a segment has to be prepared first
+    /// [`Error::Busy`] while another thread flushes or prepares the log, and while a
+    /// sync runs that this one would need: wait for the watermark. [`Error::LogFull`]
+    /// when a segment has to be prepared first
     /// ([`poll_maintenance`](Self::poll_maintenance) does); what fitted is flushed.
     /// Any other error poisons the engine: no commit that was not durable before
     /// is acknowledged until the database is opened again.
@@ -25,30 +30,50 @@ impl Engine {
         self.check_writable()?;
         let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
         let mut log = log.try_enter().ok_or(Error::Busy)?;
-        self.flush_with(&mut log, sync)
+        if !sync || self.options.durability == Durability::Sync {
+            return self.flush_with(&mut log, sync);
+        }
+        self.note_sync(&mut log, true)?;
+        let written = log.writer.written_bytes();
+        let lacks = self.fill_flush(&mut log)?;
+        self.wants_sync.store(false, Ordering::Release);
+        let underway = log
+            .writer
+            .begin_sync()
+            .map_err(|error| self.poison(error))?;
+        self.note_written(&mut log, written)?;
+        if let Some(underway) = underway {
+            self.log_sync.store(SYNC_RUNS, Ordering::Release);
+            drop(log);
+            let file = File::Log(underway.slot);
+            let synced = self.pager.storage().sync(file);
+            // It runs for ever where it failed: nothing is written any more.
+            synced.map_err(|error| self.poison(Error::io(error, IoAction::Sync, file, 0)))?;
+            self.durable.fetch_max(underway.sequence, Ordering::SeqCst);
+            self.log_sync.store(SYNC_ENDED, Ordering::Release);
+            self.statistics.log_syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        lacks.map_or_else(|| Ok(self.durable.load(Ordering::SeqCst)), Err)
+    }
+
+    /// Tells the log of a sync that has ended beside it. One that still runs keeps
+    /// out who wants to sync.
+    fn note_sync(&self, log: &mut LogState, wants_sync: bool) -> Result<()> {
+        match self.log_sync.load(Ordering::Acquire) {
+            SYNC_RUNS if wants_sync => return Err(Error::Busy),
+            SYNC_ENDED => {
+                log.writer.end_sync();
+                self.log_sync.store(SYNC_NONE, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     pub(super) fn flush_with(&self, log: &mut LogState, sync: bool) -> Result<u64> {
-        let durable = self.durable.load(Ordering::SeqCst);
+        self.note_sync(log, sync)?;
         let written = log.writer.written_bytes();
-        log.writer
-            .begin_flush(durable)
-            .map_err(|error| self.poison(error))?;
-        let appended = self.append_commits(log);
-        let full = match appended {
-            Ok(()) => false,
-            Err(Error::LogFull) => true,
-            Err(error) => return Err(self.poison(error)),
-        };
-        if let Some(checkpoint) = log.checkpoint.filter(|_| !full) {
-            let wall_time_ms = self.sequencer.lock().wall_time_ms;
-            match log.writer.append_checkpoint(wall_time_ms, checkpoint) {
-                Ok(()) => log.checkpoint = None,
-                // It is advice, and can wait for the next segment.
-                Err(Error::LogFull) => {}
-                Err(error) => return Err(self.poison(error)),
-            }
-        }
+        let lacks = self.fill_flush(log)?;
         if sync {
             self.wants_sync.store(false, Ordering::Release);
         }
@@ -56,15 +81,46 @@ impl Engine {
             .writer
             .finish_flush(sync)
             .map_err(|error| self.poison(error))?;
-        self.written
-            .store(log.writer.last_sequence(), Ordering::SeqCst);
-        if synced > durable {
-            self.durable.store(synced, Ordering::SeqCst);
-        }
+        self.note_written(log, written)?;
+        // After what is written: what is durable may be merged at once.
+        self.durable.fetch_max(synced, Ordering::SeqCst);
         if sync {
             self.statistics.log_syncs.fetch_add(1, Ordering::Relaxed);
         }
-        let bytes = log.writer.written_bytes().saturating_sub(written);
+        lacks.map_or_else(|| Ok(self.durable.load(Ordering::SeqCst)), Err)
+    }
+
+    /// Begins a flush of all that the log doesn't have. Answers what it lacks for
+    /// the rest, where something is left.
+    fn fill_flush(&self, log: &mut LogState) -> Result<Option<Error>> {
+        let durable = self.durable.load(Ordering::SeqCst);
+        log.writer
+            .begin_flush(durable)
+            .map_err(|error| self.poison(error))?;
+        let lacks = match self.append_commits(log) {
+            Ok(()) => None,
+            Err(error @ (Error::LogFull | Error::Busy)) => Some(error),
+            Err(error) => return Err(self.poison(error)),
+        };
+        if let Some(checkpoint) = log.checkpoint.filter(|_| lacks.is_none()) {
+            let wall_time_ms = self.sequencer.lock().wall_time_ms;
+            match log.writer.append_checkpoint(wall_time_ms, checkpoint) {
+                Ok(()) => log.checkpoint = None,
+                // It is advice, and can wait for the next segment.
+                Err(Error::LogFull | Error::Busy) => {}
+                Err(error) => return Err(self.poison(error)),
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// Makes known what a flush has written; `before` is what was before it.
+    fn note_written(&self, log: &mut LogState, before: u64) -> Result<()> {
+        // A sync that failed meanwhile acknowledges nothing more.
+        self.check_writable()?;
+        self.written
+            .store(log.writer.last_sequence(), Ordering::SeqCst);
+        let bytes = log.writer.written_bytes().saturating_sub(before);
         self.statistics
             .log_bytes
             .fetch_add(bytes, Ordering::Relaxed);
@@ -72,11 +128,7 @@ impl Engine {
         // Only now that the room is known to be less.
         self.log_promised
             .fetch_sub(core::mem::take(&mut log.flushed_bytes), Ordering::SeqCst);
-        if full {
-            Err(Error::LogFull)
-        } else {
-            Ok(self.durable.load(Ordering::SeqCst))
-        }
+        Ok(())
     }
 
     /// Hands the commits that the log doesn't have yet to its writer.

@@ -12,7 +12,8 @@
 //! * The *sequencer* (a short lock) orders commits: validates, numbers, inserts.
 //!   Which memtables there are, and every new version, is decided under it.
 //! * The *log* has one owner at a time, who flushes; who finds it owned is told
-//!   [`Error::Busy`] and waits in its own way for the watermark to rise.
+//!   [`Error::Busy`] and waits in its own way for the watermark to rise. Where commits
+//!   need not wait for it, a sync runs without the log's owner.
 //! * *Maintenance* has one owner at a time, who merges, flips and reclaims.
 //! * Lock order: maintenance, then log, then sequencer.
 //!
@@ -62,7 +63,7 @@ use crate::limits::{inline_value_bytes_max, key_bytes_max};
 use crate::mem::Array;
 use crate::pager::{FrameStatistics, PageStore, Pager, Retired, StoreStatistics};
 use crate::run::{NeededSequences, RunKeeper};
-use crate::sync::{AtomicBool, AtomicU64, Exclusive, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Exclusive, Mutex, Ordering};
 use crate::txn::{CursorMemory, Front, MEMTABLES_MAX, MemtableSlot, Snapshot, VersionState};
 use alloc::sync::Arc;
 use lightning_platform::Wait;
@@ -73,6 +74,10 @@ pub const NAMES_TABLE: u32 = 1;
 pub const FIRST_USER_TABLE: u32 = 16;
 
 const NONE: u32 = u32::MAX;
+
+const SYNC_NONE: u8 = 0;
+const SYNC_RUNS: u8 = 1;
+const SYNC_ENDED: u8 = 2;
 
 const STATE_FREE: u8 = 0;
 const STATE_ACTIVE: u8 = 1;
@@ -198,6 +203,9 @@ pub struct Engine {
     /// many of them commits in memtables are promised.
     log_room: AtomicU64,
     log_promised: AtomicU64,
+    /// Whether a sync of the log runs beside its owner, or has ended and the log
+    /// was not told yet.
+    log_sync: AtomicU8,
     /// A commit was refused for want of room in the log.
     log_short: AtomicBool,
     /// A log segment is to be prepared.

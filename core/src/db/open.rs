@@ -595,6 +595,7 @@ impl Bringing<'_> {
             wants_drain: AtomicBool::new(false),
             log_room: AtomicU64::new(0),
             log_promised: AtomicU64::new(0),
+            log_sync: AtomicU8::new(super::SYNC_NONE),
             log_short: AtomicBool::new(false),
             log_lacks: AtomicBool::new(false),
             wait,

@@ -27,9 +27,10 @@
 //!    with their own segment's number, so that none verifies under another.
 //! 7. A flush without a sync is continued in its last block by the next flush,
 //!    which writes that block again: the same bytes, then the new frames. A sync
-//!    ends that, so that no block is written again that was ever synced. A power
+//!    ends that when it begins, so that no block is written again with anything in
+//!    it that is known to be durable. A power
 //!    cut may tear the block, or keep any of its versions with any other block;
-//!    but nothing in it was durable, and frames verify alone and name their
+//!    but nothing in it counted as durable, and frames verify alone and name their
 //!    predecessor, so that what counts is still a prefix. A killed process leaves
 //!    in the block, wherever its last write ended, the bytes that stood there and a
 //!    part of those that follow: what was handed over before is all there. Where a
@@ -57,7 +58,7 @@ pub use payload::frame_bytes;
 pub use reader::{Commit, Replay};
 pub use scan::{Scan, ScanStart};
 pub use slots::{PrepareProgress, SlotTable};
-pub use writer::{CommitIn, LogWriter};
+pub use writer::{CommitIn, LogWriter, SyncUnderway};
 
 use crate::error::{Error, IoAction, OptionProblem, Result};
 use crate::format::checksum::Checksum;

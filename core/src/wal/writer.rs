@@ -25,8 +25,11 @@
 //! answers [`Error::Poisoned`], and only opening the database again tells what
 //! is durable.
 
+mod beside;
 mod recovery;
 mod supply;
+
+pub use beside::SyncUnderway;
 
 use super::payload::{Bytes, CheckSink, Payload, Records, Sink, SliceSink};
 use super::slots::{Segment, SlotTable};
@@ -77,6 +80,7 @@ pub struct LogWriter {
     durable_sequence: u64,
     flushing: bool,
     unsynced: bool,
+    underway: Option<SyncUnderway>,
     failed: bool,
 }
 
@@ -151,6 +155,7 @@ impl LogWriter {
             durable_sequence: 0,
             flushing: false,
             unsynced: false,
+            underway: None,
             failed: false,
         };
         writer.begin_segment(slot, &segment);
@@ -179,9 +184,9 @@ impl LogWriter {
     /// and are gone through up to three times.
     ///
     /// # Errors
-    /// [`Error::OverLimit`] where the frame fits into no segment, and
-    /// [`Error::LogFull`] where it needs the next one and none is ready: nothing
-    /// has changed then. Otherwise what the storage answers, and the log is poisoned.
+    /// [`Error::OverLimit`] where the frame fits into no segment, and where it needs
+    /// the next one [`Error::LogFull`] when none is ready, and [`Error::Busy`] while a
+    /// sync is under way: nothing has changed then. Otherwise what the storage answers, and the log is poisoned.
     pub fn append_commit<'a>(
         &mut self,
         commit: &CommitIn,
@@ -248,8 +253,11 @@ impl LogWriter {
         if self.failed {
             return Err(Error::Poisoned);
         }
+        if sync && self.underway.is_some() {
+            return Err(Error::Internal(67));
+        }
         self.flushing = false;
-        self.write_out(sync)?;
+        self.write_out(sync, sync)?;
         Ok(self.synced_sequence)
     }
 
@@ -447,8 +455,9 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Pads and writes what the storage doesn't have, and syncs if so asked.
-    fn write_out(&mut self, sync: bool) -> Result<()> {
+    /// Pads and writes what the storage doesn't have, and syncs if so asked. A block
+    /// that was or is to be synced is left.
+    fn write_out(&mut self, sync: bool, leaves_block: bool) -> Result<()> {
         let mask = (self.block_bytes as usize).wrapping_sub(1);
         let padded = self.filled.saturating_add(mask) & !mask;
         self.buffer
@@ -478,7 +487,7 @@ impl LogWriter {
             self.synced_sequence = self.last_sequence;
             self.durable_number = self.number;
         }
-        let kept = if sync || storage.geometry().erase_before_write {
+        let kept = if leaves_block || storage.geometry().erase_before_write {
             0
         } else {
             self.filled & mask
@@ -501,7 +510,10 @@ impl LogWriter {
         if !self.can_append(bytes) {
             return Err(Error::LogFull);
         }
-        self.write_out(true)?;
+        if self.underway.is_some() {
+            return Err(Error::Busy);
+        }
+        self.write_out(true, true)?;
         self.durable_sequence = self.synced_sequence;
         let number = self.number.saturating_add(1);
         let segment = Segment::new(&self.config, number, self.last_sequence, CUT_NONE);

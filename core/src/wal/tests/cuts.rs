@@ -421,3 +421,73 @@ fn a_sync_ends_a_block_and_flash_never_continues_one() {
         assert_eq!(storage.violations(), Vec::<std::string::String>::new());
     }
 }
+
+/// Flushes with syncs beside them: `early` syncs end at the storage before the
+/// flushes that are made meanwhile, the others after.
+fn work_beside(storage: &SimStorage, early: bool, outcome: &mut Outcome) -> Result<()> {
+    let mut writer = GROWING.create(storage)?;
+    let writer = &mut writer;
+    let sync = |slot| {
+        storage
+            .sync(File::Log(slot))
+            .map_err(at_slot(slot, IoAction::Sync, 0))
+    };
+    for round in 0..9 {
+        prepare(writer, 1)?;
+        writer.begin_flush(writer.synced_sequence())?;
+        outcome.appended = writer.last_sequence() + 1;
+        append(writer, &rows(writer.last_sequence() + 1, 0))?;
+        let Some(underway) = writer.begin_sync()? else {
+            continue;
+        };
+        outcome.written = writer.last_sequence();
+        if early {
+            sync(underway.slot)?;
+        }
+        for _ in 0..round % 4 {
+            writer.begin_flush(writer.synced_sequence())?;
+            outcome.appended = writer.last_sequence() + 1;
+            match append(writer, &rows(writer.last_sequence() + 1, 0)) {
+                Ok(()) => {}
+                Err(Error::Busy) => outcome.appended -= 1,
+                Err(error) => return Err(error),
+            }
+            outcome.acknowledged = writer.finish_flush(false)?;
+            outcome.written = writer.last_sequence();
+        }
+        if !early {
+            sync(underway.slot)?;
+        }
+        outcome.acknowledged = writer.end_sync();
+    }
+    Ok(())
+}
+
+#[test]
+fn a_sync_beside_flushes_covers_what_came_before_it() {
+    for early in [false, true] {
+        let run =
+            |storage: &SimStorage, outcome: &mut Outcome| work_beside(storage, early, outcome);
+        let storage = SimStorage::new(SimOptions::disk(512));
+        run(&storage, &mut Outcome::default()).unwrap();
+        for operation in 1..=storage.operation_count() {
+            for during in [false, true] {
+                let storage = SimStorage::new(SimOptions::disk(512));
+                if during {
+                    storage.cut_during(operation);
+                } else {
+                    storage.cut_after(operation);
+                }
+                let mut outcome = Outcome::default();
+                let _ = run(&storage, &mut outcome);
+                for mode in CrashMode::EVERY {
+                    for seed in 0..6 {
+                        let image = storage.crash_image(mode, seed);
+                        let name = std::format!("{early} {operation} {during} {mode:?} {seed}");
+                        recovers(&image, outcome, &name);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -102,11 +102,13 @@ fn one_run(seed: u64, durability: Durability, lasts: Duration) -> Outcome {
             let random = Random::new(mix(seed ^ (100 + number)));
             loop_on(scope, &shared, random, |shared, _| read(shared));
         }
-        loop_on(scope, &shared, Random::new(seed), |shared, _| {
-            flush(&shared.engine)?;
-            thread::yield_now();
-            Ok(())
-        });
+        for syncs in [true, false] {
+            loop_on(scope, &shared, Random::new(seed), move |shared, _| {
+                flush(&shared.engine, syncs)?;
+                thread::yield_now();
+                Ok(())
+            });
+        }
         loop_on(scope, &shared, Random::new(seed), |shared, random| {
             maintain(&shared.engine, random)
         });
@@ -185,8 +187,8 @@ fn set_up(engine: &Engine) -> Verdict {
     Ok(())
 }
 
-fn flush(engine: &Engine) -> Verdict {
-    match engine.flush_step(true) {
+fn flush(engine: &Engine, syncs: bool) -> Verdict {
+    match engine.flush_step(syncs) {
         Ok(_) | Err(Error::Busy | Error::LogFull) => Ok(()),
         Err(error) => Err(format!("flush: {error}")),
     }
@@ -204,7 +206,7 @@ fn maintain(engine: &Engine, random: &mut Random) -> Verdict {
         log_bytes: 16 << 10,
     };
     match engine.poll_maintenance(budget) {
-        Ok(progress) if progress.wants_sync => flush(engine),
+        Ok(progress) if progress.wants_sync => flush(engine, true),
         Ok(progress) => {
             if !progress.worked {
                 thread::yield_now();
@@ -233,7 +235,7 @@ fn write(shared: &Shared, random: &mut Random, writer: u64) -> Verdict {
         return Ok(());
     };
     while !engine.is_durable(ticket).map_err(words)? {
-        flush(engine)?;
+        flush(engine, true)?;
         thread::yield_now();
         if shared.ends.load(Ordering::SeqCst) {
             return Ok(());
