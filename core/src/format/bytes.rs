@@ -65,6 +65,23 @@ pub fn get_wide(bytes: &[u8], offset: usize, width: usize) -> u64 {
     number
 }
 
+/// Moves the bytes from `start` to `end` so that they begin at `to`; answers whether
+/// both ranges lie within. Nothing is moved otherwise. Out of line, so that the
+/// library's call is compiled into this check and can't panic.
+#[inline(never)]
+pub fn copy_within(bytes: &mut [u8], start: usize, end: usize, to: usize) -> bool {
+    let Some(count) = end.checked_sub(start) else {
+        return false;
+    };
+    match bytes.len().checked_sub(count) {
+        Some(room) if to <= room && end <= bytes.len() => {
+            bytes.copy_within(start..end, to);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Writes `data` at `offset`; answers whether it fitted. Nothing is written otherwise.
 #[inline]
 pub fn put(bytes: &mut [u8], offset: usize, data: &[u8]) -> bool {

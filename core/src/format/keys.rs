@@ -6,7 +6,7 @@
 //! these are equal too, both rests have at most four bytes or the same
 //! length, and compare as their lengths.
 
-use super::bytes::{common_prefix_bytes, varint_bytes};
+use super::bytes::{common_prefix_bytes, put, varint_bytes};
 use core::cmp::Ordering;
 
 /// Bytes of a head.
@@ -163,12 +163,12 @@ impl StoredRest<'_> {
         let Some((to, behind)) = buffer.split_at_mut_checked(prefix.len()) else {
             return 0;
         };
-        to.copy_from_slice(prefix);
+        put(to, 0, prefix);
         let Some((to, behind)) = behind.split_at_mut_checked(head.len()) else {
             return 0;
         };
-        to.copy_from_slice(head);
-        behind.copy_from_slice(self.tail);
+        put(to, 0, head);
+        put(behind, 0, self.tail);
         length
     }
 }

@@ -10,7 +10,7 @@ use super::runs::RunList;
 use super::space::{Stretch, group_units};
 use super::writer::{extend, write_fresh};
 use crate::error::{CorruptionReason, Error, IoAction, Limit, Result};
-use crate::format::bytes::put;
+use crate::format::bytes::{copy_within, put};
 use crate::format::catalogue::{
     CATALOGUE_HEADER_BYTES, CatalogueHeader, GROUP_RECORD_BYTES, GroupRecord, PENDING_RECORD_BYTES,
     PendingRecord,
@@ -46,7 +46,7 @@ impl PageStore {
         };
         let address = place.address;
         let offset = layout.offset(address).ok_or(Error::Internal(48))?;
-        let blocks = (bytes as usize).div_ceil(layout.block_bytes);
+        let blocks = (bytes as usize).div_ceil(layout.block_bytes.max(1));
         let padded = blocks * layout.block_bytes;
         if blocks as u64 * layout.block_units() != place.units {
             return Err(Error::Internal(53));
@@ -200,7 +200,7 @@ impl Sink<'_> {
     }
 
     fn write(&mut self) -> Result<()> {
-        let length = self.filled.div_ceil(self.block_bytes) * self.block_bytes;
+        let length = self.filled.div_ceil(self.block_bytes.max(1)) * self.block_bytes;
         let bytes = self.buffer.get_mut(..length).ok_or(Error::Internal(51))?;
         if let Some(padding) = bytes.get_mut(self.filled..) {
             padding.fill(0);
@@ -236,7 +236,7 @@ impl Source<'_> {
             return Err(damage);
         }
         if self.end - self.start < length {
-            buffer.copy_within(self.start..self.end, 0);
+            copy_within(buffer, self.start, self.end, 0);
             self.end -= self.start;
             self.start = 0;
             let read = (buffer.len() - self.end).min(self.left - self.end);

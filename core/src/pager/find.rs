@@ -81,7 +81,7 @@ pub fn newest_superblock(
             features: refused & !KNOWN_FEATURES,
         });
     }
-    let blocks = length / u64::from(superblock.block_bytes);
+    let blocks = length / u64::from(superblock.block_bytes.max(1));
     if blocks < superblock.file_blocks {
         return Err(Error::corrupt(
             CorruptionReason::OutOfFile,

@@ -72,10 +72,10 @@ impl Layout {
         u16::try_from(self.page_bytes / self.unit_bytes.max(1)).unwrap_or(u16::MAX)
     }
 
-    /// Units in a block.
+    /// Units in a block, at least one.
     #[must_use]
     pub fn block_units(&self) -> u64 {
-        (self.block_bytes / self.unit_bytes.max(1)) as u64
+        (self.block_bytes / self.unit_bytes.max(1)).max(1) as u64
     }
 
     /// The byte offset of an address, or `None` past what a file can hold.
@@ -189,7 +189,7 @@ impl Pager {
         if let Some(mut held) = self.frames.try_hold() {
             let to = held.bytes_mut();
             if to.len() == bytes.len() {
-                to.copy_from_slice(bytes);
+                put(to, 0, bytes);
                 let branch = page.kind == PageKind::Branch;
                 let frame = self
                     .frames
@@ -295,7 +295,7 @@ impl Pager {
             if content.len() != plain.len() {
                 return Err(damage(CorruptionReason::Structure));
             }
-            plain.copy_from_slice(content);
+            put(plain, 0, content);
             return Ok(());
         }
         let codec = self
@@ -362,7 +362,7 @@ impl Pager {
             return Err(Error::Internal(1));
         }
         if self.codec.is_none() && self.cipher.is_none() {
-            stored.copy_from_slice(plain);
+            put(stored, 0, plain);
             let crc = self.checksum.page(&self.layout.lineage_id, address, stored);
             put(stored, 0, &crc.to_le_bytes());
             return Ok((self.layout.page_units(), PageRef::crc_check(crc)));
@@ -384,7 +384,7 @@ impl Pager {
         let word = match packed {
             Some(packed) => u32::try_from(packed).unwrap_or(0) | COMPRESSED,
             None => {
-                body.copy_from_slice(plain);
+                put(body, 0, plain);
                 u32::try_from(plain.len()).unwrap_or(0)
             }
         };

@@ -48,7 +48,7 @@ impl Writer {
         buffer_bytes: usize,
         salt: [u8; 16],
     ) -> Result<Self> {
-        let blocks = (buffer_bytes / layout.block_bytes).max(1);
+        let blocks = (buffer_bytes / layout.block_bytes.max(1)).max(1);
         Ok(Self {
             layout,
             buffer: Array::zeroed(budget, MemoryUse::Buffer, blocks * layout.block_bytes)?,
@@ -74,7 +74,7 @@ impl Writer {
         let Some(stretch) = self.stretch else {
             return 0;
         };
-        let filled_units = (self.filled / self.layout.unit_bytes) as u64;
+        let filled_units = (self.filled / self.layout.unit_bytes.max(1)) as u64;
         (stretch.address + stretch.units).saturating_sub(self.next + filled_units)
     }
 
@@ -98,7 +98,7 @@ impl Writer {
             self.next = stretch.address;
         }
         if let Some(stretch) = &mut self.stretch {
-            let filled_units = (self.filled / self.layout.unit_bytes) as u64;
+            let filled_units = (self.filled / self.layout.unit_bytes.max(1)) as u64;
             let end = self.next + filled_units + needed;
             let old_end = stretch.address + stretch.units;
             space.clear(pager, end, old_end.saturating_sub(end))?;
@@ -144,7 +144,7 @@ impl Writer {
             }
         }
         put(plain, 8, &page.birth_generation.to_le_bytes());
-        let address = self.next + (self.filled / self.layout.unit_bytes) as u64;
+        let address = self.next + (self.filled / self.layout.unit_bytes.max(1)) as u64;
         let stored = self
             .buffer
             .get_mut(self.filled..self.filled + self.layout.page_bytes)
@@ -175,7 +175,7 @@ impl Writer {
             return Ok(());
         }
         let block = self.layout.block_bytes;
-        let length = self.filled.div_ceil(block) * block;
+        let length = self.filled.div_ceil(block.max(1)) * block;
         let length = length.min(self.buffer.len());
         if let Some(padding) = self.buffer.get_mut(self.filled..length) {
             padding.fill(0);
@@ -185,8 +185,8 @@ impl Writer {
         let bytes = self.buffer.get(..length).ok_or(Error::Internal(32))?;
         write_fresh(pager, offset, bytes)?;
         self.bytes_written += length as u64;
-        let used_end = self.next + (self.filled / self.layout.unit_bytes) as u64;
-        self.next += (length / self.layout.unit_bytes) as u64;
+        let used_end = self.next + (self.filled / self.layout.unit_bytes.max(1)) as u64;
+        self.next += (length / self.layout.unit_bytes.max(1)) as u64;
         self.filled = 0;
         let stretch_end = self
             .stretch
@@ -229,7 +229,7 @@ pub(super) fn erase_fresh(pager: &Pager, offset: u64, length: usize) -> Result<(
         return Ok(());
     }
     let block = pager.layout().block_bytes;
-    let length = length.div_ceil(block) * block;
+    let length = length.div_ceil(block.max(1)) * block;
     storage
         .erase(File::Pages, offset, length as u64)
         .map_err(|error| Error::io(error, IoAction::Write, File::Pages, offset))
@@ -246,7 +246,7 @@ pub(super) fn write_erased(pager: &Pager, offset: u64, bytes: &[u8]) -> Result<(
 /// Makes the file long enough for a write.
 pub(super) fn extend(pager: &Pager, space: &mut Space, offset: u64, length: usize) -> Result<()> {
     let block = pager.layout().block_bytes as u64;
-    let end = offset.saturating_add(length as u64).div_ceil(block);
+    let end = offset.saturating_add(length as u64).div_ceil(block.max(1));
     if end > space.length_blocks {
         let bytes = end * block;
         pager

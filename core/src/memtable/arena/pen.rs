@@ -66,7 +66,7 @@ impl<'a> Pen<'a> {
         height: u32,
     ) -> Option<Node<'a>> {
         let arena = self.arena;
-        let height = height.clamp(1, arena.levels);
+        let height = height.min(arena.levels).max(1);
         let start = self.append_offset();
         let distance = sequence.checked_sub(arena.base_sequence.load(Ordering::Relaxed))?;
         let flags = if record.expiry_ms.is_some() {
