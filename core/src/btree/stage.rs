@@ -12,7 +12,7 @@
 use crate::error::{Error, Result};
 use crate::format::branch::Child;
 use crate::format::branch_writer::{BranchSize, ChildIn, write_branch};
-use crate::format::bytes::{get_16, get_u8, get_u16, get_u32, get_u64, put};
+use crate::format::bytes::{copy_within, get_16, get_u8, get_u16, get_u32, get_u64, put};
 use crate::format::leaf::EntryKind;
 use crate::format::leaf_writer::{EntryIn, LeafSize, write_leaf};
 use crate::format::page_ref::{PageKind, PageRef};
@@ -369,7 +369,7 @@ impl Stage {
         } else {
             self.filled
         };
-        self.buffer.copy_within(start..self.filled, 0);
+        copy_within(&mut self.buffer, start, self.filled, 0);
         self.filled -= start;
         self.count -= wanted;
         self.first = self.second.take();

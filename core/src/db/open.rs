@@ -198,7 +198,7 @@ impl Bringing<'_> {
     }
 
     fn log_buffer(&mut self) -> Result<Array<u8>> {
-        let block = self.platform.storage.geometry().write_block_bytes as usize;
+        let block = (self.platform.storage.geometry().write_block_bytes as usize).max(1);
         let bytes = (self.options.log_buffer_bytes as usize)
             .next_multiple_of(block)
             .max(block);

@@ -428,7 +428,7 @@ impl PageStore {
         let block_units = layout.block_units();
         for copy in self.superblock.catalogue {
             if copy.address != 0 {
-                let blocks = u64::from(copy.bytes).div_ceil(layout.block_bytes as u64);
+                let blocks = u64::from(copy.bytes).div_ceil(layout.block_bytes.max(1) as u64);
                 self.release_range(pager, copy.address, blocks * block_units)?;
             }
         }
@@ -437,7 +437,7 @@ impl PageStore {
             + (self.space.count + 3) * GROUP_RECORD_BYTES
             + (self.pending_count + 1) * PENDING_RECORD_BYTES
             + input.runs.count() * RUN_RECORD_BYTES;
-        let catalogue_blocks = (catalogue_bytes as u64).div_ceil(layout.block_bytes as u64);
+        let catalogue_blocks = (catalogue_bytes as u64).div_ceil(layout.block_bytes.max(1) as u64);
         let mut copies = [
             self.space
                 .allocate(pager, catalogue_blocks, catalogue_blocks)?,
@@ -463,7 +463,7 @@ impl PageStore {
             + self.lists_after_flip() * PENDING_RECORD_BYTES
             + input.runs.count() * RUN_RECORD_BYTES;
         let catalogue_units =
-            (catalogue_bytes as u64).div_ceil(layout.block_bytes as u64) * block_units;
+            (catalogue_bytes as u64).div_ceil(layout.block_bytes.max(1) as u64) * block_units;
         for copy in &mut copies {
             let surplus = copy
                 .units
@@ -528,5 +528,5 @@ fn file_length(pager: &Pager) -> Result<u64> {
         .storage()
         .length(File::Pages)
         .map_err(|error| Error::io(error, IoAction::Length, File::Pages, 0))?;
-    Ok(length.unwrap_or(0) / pager.layout().block_bytes as u64)
+    Ok(length.unwrap_or(0) / pager.layout().block_bytes.max(1) as u64)
 }

@@ -27,7 +27,7 @@ const PENDING_ENTRY_BYTES: usize = 12;
 
 /// Units that a group covers (FORMAT.md 2.5).
 pub(super) fn group_units(layout: &Layout) -> u64 {
-    8 * (layout.page_bytes.saturating_sub(96)) as u64
+    8 * layout.page_bytes.saturating_sub(96).max(1) as u64
 }
 
 /// The structure rules of a bitmap page.
@@ -110,7 +110,7 @@ pub(super) struct Space {
 
 impl Space {
     pub(super) fn new(budget: &mut Budget, layout: Layout, file_bytes_max: u64) -> Result<Self> {
-        let file_blocks_max = file_bytes_max / layout.block_bytes as u64;
+        let file_blocks_max = file_bytes_max / layout.block_bytes.max(1) as u64;
         let units = file_blocks_max.saturating_mul(layout.block_units());
         if !group_units(&layout).is_multiple_of(layout.block_units().max(1)) {
             // Blocks must not straddle groups: at most 256 units stand in one.
@@ -226,7 +226,7 @@ impl Space {
                     .bytes()
                     .get(SPACE_HEADER_BYTES..SPACE_HEADER_BYTES + bytes)
                 {
-                    to.copy_from_slice(from);
+                    put(to, 0, from);
                 }
                 to.iter().map(|byte| byte.count_ones()).sum::<u32>()
             };

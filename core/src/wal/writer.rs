@@ -35,7 +35,7 @@ use super::payload::{Bytes, CheckSink, Payload, Records, Sink, SliceSink};
 use super::slots::{Segment, SlotTable};
 use super::{LogConfig, at_slot, frame_start};
 use crate::error::{Error, IoAction, Limit, OptionProblem, Result};
-use crate::format::bytes::put;
+use crate::format::bytes::{copy_within, put};
 use crate::format::frame::{
     CHECKPOINT_BYTES, Checkpoint, FRAME_HEADER_BYTES, FrameHeader, FrameKind, FrameSeed, RecordIn,
 };
@@ -447,7 +447,7 @@ impl LogWriter {
             .storage
             .write(file, self.buffer_offset, bytes)
             .map_err(failed)?;
-        self.buffer.copy_within(whole..self.filled, 0);
+        copy_within(&mut self.buffer, whole, self.filled, 0);
         self.written_bytes += whole as u64;
         self.buffer_offset = self.buffer_offset.saturating_add(whole as u64);
         self.filled -= whole;
