@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod lint;
 mod outcome;
+mod packages;
 mod peers;
 mod plants;
 mod process;

@@ -8,9 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
-
-use crate::{process, workspace};
+use crate::{packages, process, workspace};
 
 const PACKAGES: [&str; 4] = [
     "rustc-web",
@@ -56,17 +54,7 @@ impl RegistryToolchain {
         if let Ok(found) = Self::find() {
             return Ok(found);
         }
-        if !Path::new("/usr/bin/apt-get").is_file() {
-            return Err("there is no apt-get to install Debian's Rust packages with".to_owned());
-        }
-        let user = process::capture(Command::new("id").arg("-u")).unwrap_or_default();
-        if user.trim() != "0" {
-            return Err("only root can install Debian's Rust packages".to_owned());
-        }
-        // An installation beside another one can lose archives; the second attempt has passed.
-        install()
-            .or_else(|_| install())
-            .map_err(|error| format!("{error:#}"))?;
+        packages::install(&PACKAGES)?;
         Self::find()
     }
 
@@ -105,23 +93,4 @@ impl RegistryToolchain {
             .current_dir(workspace::root());
         command
     }
-}
-
-/// Installs the packages; waits while another installation holds the lock.
-fn install() -> Result<()> {
-    process::run(Command::new("apt-get").args(["update", "--quiet"]))?;
-    process::run(
-        Command::new("apt-get")
-            .args([
-                "install",
-                "--yes",
-                "--quiet",
-                "--no-install-recommends",
-                "-o",
-                "DPkg::Lock::Timeout=600",
-            ])
-            .args(PACKAGES)
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-    )
-    .context("installing Debian's Rust packages")
 }

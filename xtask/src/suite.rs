@@ -50,6 +50,7 @@ pub fn run(settings: Settings) -> Result<Outcome> {
     step("size", &|| {
         size::run(&size::Arguments {
             install: settings.install,
+            ..size::Arguments::default()
         })
     });
     step("proof", &|| proof::run(&proof::Arguments::default()));
