@@ -4,6 +4,9 @@
 //! their own. A [`Mutex`] is a spinning lock whose waiting is the host's
 //! ([`Wait`]): it is held for the length of a memory operation and never over an
 //! I/O, so that a waiter yields at worst, and a single core never finds it taken.
+//!
+//! `tests/loom` compiles this file, and those that are made of it, with loom's
+//! atomics in place of the processor's (`cfg(loom)`, which no other build sets).
 
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
@@ -11,6 +14,9 @@ use core::ops::{Deref, DerefMut};
 use lightning_platform::Wait;
 
 pub use core::sync::atomic::Ordering;
+#[cfg(loom)]
+pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+#[cfg(not(loom))]
 pub use portable_atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 /// A value that one thread at a time may use.
@@ -43,11 +49,23 @@ impl<T> Mutex<T> {
             if let Some(guard) = self.try_lock() {
                 return guard;
             }
-            while self.taken.load(Ordering::Relaxed) {
-                self.wait.relax(attempt);
-                attempt = attempt.saturating_add(1);
-            }
+            self.wait_until_free(&mut attempt);
         }
+    }
+
+    #[cfg(not(loom))]
+    fn wait_until_free(&self, attempt: &mut u32) {
+        while self.taken.load(Ordering::Relaxed) {
+            self.wait.relax(*attempt);
+            *attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// A load may go on seeing old values in loom, where an exchange doesn't.
+    #[cfg(loom)]
+    fn wait_until_free(&self, attempt: &mut u32) {
+        self.wait.relax(*attempt);
+        *attempt = attempt.saturating_add(1);
     }
 
     /// Takes the lock if it is free.
@@ -152,3 +170,6 @@ impl<T> Drop for ExclusiveGuard<'_, T> {
         self.place.taken.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod lint;
+mod loom;
 mod outcome;
 mod packages;
 mod peers;
@@ -41,6 +42,7 @@ enum Command {
     Tidy(tidy::Arguments),
     Lint(lint::Arguments),
     Size(size::Arguments),
+    Loom(loom::Arguments),
     Proof(proof::Arguments),
     Plants(plants::Arguments),
     Peers(peers::Arguments),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Size(arguments) => size::run(&arguments),
+        Command::Loom(arguments) => loom::run(&arguments),
         Command::Proof(arguments) => proof::run(&arguments),
         Command::Plants(arguments) => plants::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
