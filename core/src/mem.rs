@@ -269,3 +269,6 @@ impl Region {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod lint;
 mod loom;
+mod miri;
 mod outcome;
 mod packages;
 mod peers;
@@ -42,6 +43,7 @@ enum Command {
     Tidy(tidy::Arguments),
     Lint(lint::Arguments),
     Size(size::Arguments),
+    Miri(miri::Arguments),
     Loom(loom::Arguments),
     Proof(proof::Arguments),
     Plants(plants::Arguments),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Size(arguments) => size::run(&arguments),
+        Command::Miri(arguments) => miri::run(&arguments),
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Proof(arguments) => proof::run(&arguments),
         Command::Plants(arguments) => plants::run(&arguments),

@@ -102,7 +102,8 @@ impl Random {
 
 #[test]
 fn a_full_arena_refuses_before_it_writes_and_is_reused() {
-    for arena_bytes in [ARENA_TINY, 4_096, 70_001] {
+    let arenas = [ARENA_TINY, 4_096, 70_001];
+    for arena_bytes in arenas.into_iter().take(if cfg!(miri) { 2 } else { 3 }) {
         let mut table = memtable(arena_bytes, 36);
         let mut counts = Vec::new();
         for round in 0..3_u64 {
@@ -274,7 +275,7 @@ fn positions_of_another_life_lead_nowhere() {
 #[test]
 fn ranks_never_contradict_the_order() {
     let mut random = Random(5);
-    for _ in 0..20_000 {
+    for _ in 0..if cfg!(miri) { 200 } else { 20_000 } {
         let left = (random.table(), random.key());
         let right = (random.table(), random.key());
         let ranks = [&left, &right].map(|(table, key)| list::rank_of(*table, key));
@@ -285,8 +286,9 @@ fn ranks_never_contradict_the_order() {
 
 #[test]
 fn a_key_with_many_versions_is_one_step() {
+    const LAST: u64 = if cfg!(miri) { 20 } else { 100 };
     let table = memtable(65_536, 18);
-    for sequence in 1..=100 {
+    for sequence in 1..=LAST {
         let records = [put(1, b"a", b""), put(1, b"b", b""), put(2, b"", b"")];
         commit(&table, sequence, &records).unwrap();
     }
@@ -295,21 +297,23 @@ fn a_key_with_many_versions_is_one_step() {
         let entry = cursor.entry(&table).unwrap();
         (entry.table(), entry.key(), entry.sequence())
     };
-    assert!(cursor.seek_version(&table, 1, b"a", 95));
-    assert_eq!(place(&cursor), (1, &b"a"[..], 95));
+    assert!(cursor.seek_version(&table, 1, b"a", LAST - 5));
+    assert_eq!(place(&cursor), (1, &b"a"[..], LAST - 5));
     assert!(cursor.next_key(&table));
-    assert_eq!(place(&cursor), (1, &b"b"[..], 100));
+    assert_eq!(place(&cursor), (1, &b"b"[..], LAST));
     assert!(cursor.next_key(&table));
-    assert_eq!(place(&cursor), (2, &b""[..], 100));
+    assert_eq!(place(&cursor), (2, &b""[..], LAST));
     assert!(cursor.prev_key(&table));
-    assert_eq!(place(&cursor), (1, &b"b"[..], 100));
+    assert_eq!(place(&cursor), (1, &b"b"[..], LAST));
     cursor.seek_last(&table);
     assert_eq!(place(&cursor), (2, &b""[..], 1));
     assert!(!cursor.next_key(&table) && !cursor.prev_key(&table));
 }
 
+/// Under Miri an operation takes as long as hundreds elsewhere.
+const READS_AT_ONCE: u64 = if cfg!(miri) { 2 } else { 200 };
 const COMMIT_KEYS: u64 = 4;
-const KEY_SPACE: u64 = 5_000;
+const KEY_SPACE: u64 = if cfg!(miri) { 12 } else { 5_000 };
 
 /// The keys of the commit with `sequence`, ascending.
 fn keys_of(sequence: u64) -> Vec<[u8; 8]> {
@@ -333,7 +337,7 @@ fn read_beside_the_writer(table: &Memtable, watermark: &AtomicU64, last: u64, se
     let mut walked = 0;
     loop {
         let seen = watermark.load(Ordering::Acquire);
-        for _ in 0..200.min(seen) {
+        for _ in 0..READS_AT_ONCE.min(seen) {
             let sequence = 1 + random.below(seen);
             for key in keys_of(sequence) {
                 let entry = table.get(16, &key, sequence).unwrap();
@@ -386,7 +390,7 @@ fn read_beside_the_writer(table: &Memtable, watermark: &AtomicU64, last: u64, se
 
 #[test]
 fn readers_beside_one_writer_see_order_and_all_they_may() {
-    const LAST: u64 = 4_000;
+    const LAST: u64 = if cfg!(miri) { 6 } else { 4_000 };
     let table = memtable(1 << 20, 18);
     for round in 1..=2 {
         let watermark = AtomicU64::new(0);
