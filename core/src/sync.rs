@@ -11,13 +11,41 @@
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
 use lightning_platform::Wait;
 
+/// A number in a static, which orders nothing: loom doesn't watch it.
+#[cfg(loom)]
+pub use core::sync::atomic::AtomicU64 as StaticU64;
 pub use core::sync::atomic::Ordering;
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+/// A number in a static, which orders nothing: loom doesn't watch it.
+#[cfg(not(loom))]
+pub use portable_atomic::AtomicU64 as StaticU64;
 #[cfg(not(loom))]
 pub use portable_atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+
+/// The atomic number that a word of planned memory holds.
+///
+/// # Safety
+/// The word is aligned, is valid for `'a`, and is used in no other way while
+/// another thread can reach it.
+#[inline]
+#[must_use]
+pub unsafe fn word_at<'a>(pointer: NonNull<u32>) -> &'a AtomicU32 {
+    #[cfg(not(loom))]
+    // SAFETY: what `from_ptr` asks for is what the caller promises.
+    let word = unsafe { AtomicU32::from_ptr(pointer.as_ptr()) };
+    // loom's atomics don't fit into a word: the models keep them beside it.
+    #[cfg(loom)]
+    let word = words::beside(pointer);
+    word
+}
+
+#[cfg(loom)]
+#[path = "../../tests/loom/src/words.rs"]
+pub mod words;
 
 /// A value that one thread at a time may use.
 pub struct Mutex<T> {

@@ -3,6 +3,7 @@
 use crate::mem::Budget;
 use alloc::sync::Arc;
 use lightning_platform::{Memory, MemoryUse, Wait};
+use loom::cell::UnsafeCell;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +58,30 @@ pub fn wait() -> Arc<dyn Wait> {
 /// Memory without a limit.
 pub fn budget() -> Budget {
     Budget::new(Arc::new(Heap), u64::MAX)
+}
+
+/// A value that loom watches.
+pub struct Watched(UnsafeCell<u64>);
+
+// SAFETY: loom checks at each access that it is ordered after all that it conflicts with.
+unsafe impl Send for Watched {}
+// SAFETY: as above.
+unsafe impl Sync for Watched {}
+
+impl Watched {
+    pub fn new() -> Self {
+        Self(UnsafeCell::new(0))
+    }
+
+    pub fn get(&self) -> u64 {
+        // SAFETY: checked by loom; nothing else runs within the call.
+        self.0.with(|value| unsafe { *value })
+    }
+
+    pub fn set(&self, to: u64) {
+        // SAFETY: as above.
+        self.0.with_mut(|value| unsafe { *value = to });
+    }
 }
 
 /// Runs `model` in every schedule of at most `preemptions` preemptions, or as many

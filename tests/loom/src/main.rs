@@ -29,6 +29,21 @@ mod mem;
 #[expect(dead_code, unused_imports, reason = "the models need a part of the module")]
 mod sync;
 
+#[rustfmt::skip]
+#[path = "../../../core/src/memtable/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the models need a part of the module")]
+mod memtable;
+
+#[rustfmt::skip]
+#[path = "../../../core/src/format/bytes.rs"]
+#[expect(dead_code, reason = "the models need a part of the module")]
+mod bytes;
+
+/// The part of the format that the memtable is made with.
+mod format {
+    pub(crate) use crate::bytes;
+}
+
 /// The parts of the pager that have protocols of their own.
 #[expect(dead_code, reason = "the models need a part of the modules")]
 mod pager {
@@ -42,6 +57,7 @@ mod pager {
 }
 
 mod bench;
+mod lists;
 
 use std::env;
 use std::process::ExitCode;
@@ -124,6 +140,24 @@ const MODELS: &[Model] = &[
         about: "more pages than frames, two threads",
         preemptions: 3,
         run: models::crowd,
+    },
+    Model {
+        name: "memtable-gets",
+        about: "a get beside inserts finds what may be seen",
+        preemptions: 6,
+        run: lists::gets,
+    },
+    Model {
+        name: "memtable-scans",
+        about: "a scan beside inserts meets all that may be seen, in order",
+        preemptions: 6,
+        run: lists::scans,
+    },
+    Model {
+        name: "memtable-walks",
+        about: "a walk over commits beside the writer meets whole ones",
+        preemptions: 6,
+        run: lists::walks,
     },
 ];
 

@@ -58,7 +58,7 @@ use super::entry::RecordKind;
 use crate::error::{Error, OptionProblem, Result};
 use crate::format::bytes::{get_u8, get_u16, get_u32, get_u64};
 use crate::mem::{Budget, Region};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, StaticU64, word_at};
 use lightning_platform::MemoryUse;
 
 /// Levels of the list at most: enough for the entries that 2 GiB hold.
@@ -84,7 +84,7 @@ const _: () = assert!(LEVELS_MAX < 16, "a height has four bits");
 
 /// Every memtable, and every life of one between resets, has its own number, so
 /// that a position kept too long, or used on another memtable, is recognised.
-static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+static GENERATIONS: StaticU64 = StaticU64::new(0);
 
 fn next_generation() -> u64 {
     GENERATIONS
@@ -404,7 +404,7 @@ impl<'a> Rung<'a> {
         // SAFETY: a word of a tower (the entry is tall enough, see the module):
         // within the region, aligned, and only used atomically while others
         // can reach the entry.
-        Some(unsafe { AtomicU32::from_ptr(pointer.cast::<u32>().as_ptr()) })
+        Some(unsafe { word_at(pointer.cast()) })
     }
 
     /// The rank of the next entry on this level, or of one after it that was next

@@ -6,35 +6,10 @@
 
 use super::epoch::Epochs;
 use super::frames::{FramePlan, Frames};
-use crate::bench::{budget, wait};
+use crate::bench::{Watched, budget, wait};
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use alloc::sync::Arc;
-use loom::cell::UnsafeCell;
 use loom::thread;
-
-/// A value that loom watches.
-struct Watched(UnsafeCell<u64>);
-
-// SAFETY: loom checks at each access that it is ordered after all that it conflicts with.
-unsafe impl Send for Watched {}
-// SAFETY: as above.
-unsafe impl Sync for Watched {}
-
-impl Watched {
-    fn new() -> Self {
-        Self(UnsafeCell::new(0))
-    }
-
-    fn get(&self) -> u64 {
-        // SAFETY: checked by loom; nothing else runs within the call.
-        self.0.with(|value| unsafe { *value })
-    }
-
-    fn set(&self, to: u64) {
-        // SAFETY: as above.
-        self.0.with_mut(|value| unsafe { *value = to });
-    }
-}
 
 /// A lock admits one thread at a time, and orders what they do.
 pub fn mutex() {
