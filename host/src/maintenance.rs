@@ -213,7 +213,8 @@ fn step(shared: &Shared) -> Next {
 
 /// When writes have paused: freezes what is in memory, begins a short segment, so that
 /// all others are free when that is merged, and has everything merged into the trees;
-/// when nothing is left marks the log and removes those. `true`: nothing is left to do.
+/// when nothing is left gives back what the files don't need, and marks the log. `true`:
+/// nothing is left to do.
 fn settle(shared: &Shared) -> bool {
     let engine = &shared.engine;
     let froze = engine.freeze_front();
@@ -225,6 +226,7 @@ fn settle(shared: &Shared) -> bool {
     }
     match froze.and_then(|_| engine.drain()) {
         Ok(true) => false,
+        Ok(false) if trims(shared) => false,
         Ok(false) => match engine.mark().and_then(|()| engine.trim_log()) {
             Ok(_) => true,
             Err(EngineError::Busy | EngineError::LogFull) => false,
@@ -235,5 +237,19 @@ fn settle(shared: &Shared) -> bool {
         },
         Err(EngineError::FrontFull) => false,
         Err(_) => true,
+    }
+}
+
+/// Gives a step of what the page file doesn't need back to the device. `true`: there may
+/// be more.
+fn trims(shared: &Shared) -> bool {
+    match shared.engine.trim_pages() {
+        Ok(more) => more,
+        Err(EngineError::Busy) => true,
+        Err(error) => {
+            // A file that stays long is no harm.
+            shared.note_failure(error);
+            false
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! which `validate` judges;
 //! `flush` makes them durable; `maintain` chooses what is built next: `make_run` turns a
 //! memtable into a run, `merge` brings what stands above the trees into them;
-//! `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
+//! `trim` gives room back to the device; `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
 //! transactions their memory.
 //!
 //! # Who owns what
@@ -43,6 +43,7 @@ mod replay;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod validate;
 mod verify;
 mod write;

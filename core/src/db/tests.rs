@@ -553,3 +553,49 @@ fn the_longest_record_is_read_from_the_log_at_open() {
         assert_eq!(rows(&engine, u32::MAX).unwrap()[&key], value);
     }
 }
+
+/// What is deleted leaves the file, and a cut at any operation of that loses nothing.
+#[test]
+fn a_file_gives_back_what_it_does_not_need() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let options = busy_options();
+    let engine = create(&storage, &options).unwrap();
+    for number in 0..6_000 {
+        put_number(&engine, number, 0);
+    }
+    drain(&engine).unwrap();
+    let full = engine.statistics().store.used_bytes;
+    let mut transaction = engine.begin(0, Isolation::Snapshot).unwrap();
+    engine
+        .transaction_delete_range(&mut transaction, 16, b"key00020", None)
+        .unwrap();
+    let _ = engine.commit(transaction, 0, 0).unwrap();
+    drain(&engine).unwrap();
+    let expected = rows(&engine, 16).unwrap();
+    assert_eq!(expected.len(), 20);
+    drop(engine);
+    let start = storage.restart();
+    for cut in (1..).step_by(3) {
+        let storage = start.fork();
+        let engine = open(&storage, &options).unwrap();
+        storage.cut_after(storage.operation_count() + cut);
+        let trimmed = (|| {
+            while engine.trim_pages()? {}
+            Ok::<_, Error>(engine.statistics().store.used_bytes)
+        })();
+        for mode in lightning_sim::CrashMode::EVERY {
+            let engine = open(&storage.crash_image(mode, cut), &options).unwrap();
+            assert_eq!(rows(&engine, 16).unwrap(), expected);
+            verify(&engine);
+        }
+        if storage.has_power() {
+            let trimmed = trimmed.unwrap();
+            assert!(trimmed < full / 8, "{trimmed} of {full}");
+            put_number(&engine, 7_000, 1);
+            drain(&engine).unwrap();
+            assert_eq!(rows(&engine, 16).unwrap().len(), 21);
+            verify(&engine);
+            break;
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod frames;
 mod pending;
 mod runs;
 mod space;
+mod trim;
 mod writer;
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ pub(super) struct Group {
     pub record: GroupRecord,
     loaded: bool,
     pub dirty: bool,
+    /// Whether holes were punched since space of it was last given out.
+    pub is_punched: bool,
 }
 
 /// The groups and their bitmaps.
@@ -155,6 +157,7 @@ impl Space {
                     record,
                     loaded: record.bitmap.is_none(),
                     dirty: false,
+                    is_punched: false,
                 };
                 let index = self.count;
                 self.count += 1;
@@ -332,6 +335,21 @@ impl Space {
         (length >= least && length > 0).then_some((start, length))
     }
 
+    /// The first free stretch of at least `least` blocks from unit `from` on.
+    pub(super) fn free_stretch(&self, group: usize, from: u64, least: u64) -> Option<(u64, u64)> {
+        self.find(group, from, least, u64::MAX)
+    }
+
+    /// Where a group's last unit in use ends; its bitmap is in memory.
+    pub(super) fn used_end(&self, group: usize) -> u64 {
+        let bitmap = self.bitmap(group);
+        let last = bitmap.iter().rposition(|byte| *byte != 0);
+        last.map_or(0, |index| {
+            let byte = bitmap.get(index).copied().unwrap_or(0);
+            index as u64 * 8 + u64::from(8 - byte.leading_zeros())
+        })
+    }
+
     fn set(&mut self, group: usize, unit: u64, units: u64, used: bool) {
         let mut changed = 0_u32;
         {
@@ -359,6 +377,8 @@ impl Space {
                 count.saturating_sub(changed)
             };
             group.dirty = true;
+            // What is free now may hold something yet.
+            group.is_punched = false;
         }
     }
 

@@ -1,0 +1,71 @@
+//! Giving back to the device what the page file doesn't use any more.
+
+use super::maintain::Publishing;
+use super::{Engine, Maintenance};
+use crate::error::{Error, Result};
+
+/// Bytes that wait for reuse and are worth a flip that frees them.
+const PENDING_BYTES_MIN: u64 = 64 << 10;
+
+impl Engine {
+    /// Gives back a step of what the page file doesn't use: frees what no snapshot needs
+    /// any more, punches holes, and cuts the file off behind what is in use. Answers
+    /// whether there may be more. For a host that finds writes pausing: while they go
+    /// on, free space is soon used again.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while maintenance is owned, or something is being merged. I/O:
+    /// nothing is lost, and a later call tries again.
+    pub fn trim_pages(&self) -> Result<bool> {
+        self.check_writable()?;
+        let mut maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
+        let maintenance = &mut *maintenance;
+        if maintenance.work.is_some() || maintenance.store.must_abandon() {
+            return Err(Error::Busy);
+        }
+        if self.frees_something(maintenance)? {
+            self.flip_to_free(maintenance)?;
+            return Ok(true);
+        }
+        let store = &mut maintenance.store;
+        let punched = store.punch_holes(&self.pager)?;
+        let cut = store.cut_off(&self.pager)?;
+        self.note_store(maintenance);
+        Ok(punched || cut)
+    }
+
+    fn frees_something(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        let epochs = self.pager.epochs();
+        if !self.front.versions.has_room(epochs) {
+            return Ok(false);
+        }
+        let oldest = self.front.versions.oldest_generation(epochs);
+        let pending = maintenance
+            .store
+            .statistics(self.pager.layout())
+            .pending_bytes;
+        let frees = pending >= PENDING_BYTES_MIN && maintenance.store.can_reclaim(oldest);
+        Ok(frees || maintenance.store.is_too_long(&self.pager)?)
+    }
+
+    /// Publishes the same trees once more, without the space that nobody needs.
+    fn flip_to_free(&self, maintenance: &mut Maintenance) -> Result<()> {
+        let mut flip = || {
+            self.reclaim(maintenance)?;
+            maintenance.store.shorten(&self.pager)?;
+            let publishing = Publishing {
+                runs: *maintenance.store.runs(),
+                ..Publishing::default()
+            };
+            self.flip(maintenance, &publishing, |sources| *sources)
+        };
+        let flipped = flip();
+        if let Err(error) = flipped {
+            match maintenance.store.abandon(&self.pager) {
+                Err(Error::Poisoned) => return Err(self.poison(error)),
+                abandoned => abandoned?,
+            }
+        }
+        flipped
+    }
+}
