@@ -17,6 +17,16 @@ const PACKAGES: [&str; 4] = [
     "libstd-rust-web-dev",
 ];
 
+/// Whether `rustc 1.96.0 (…)` is of the version `1.90` at least.
+fn is_enough(printed: &str, wanted: &str) -> bool {
+    let numbers = |version: &str| {
+        let mut parts = version.split('.').map(str::parse::<u32>);
+        Some((parts.next()?.ok()?, parts.next()?.ok()?))
+    };
+    let found = printed.split_whitespace().nth(1).and_then(numbers);
+    found.is_some() && found >= numbers(wanted)
+}
+
 /// A compiler and cargo outside rustup, with the library's sources.
 pub struct RegistryToolchain {
     binaries: PathBuf,
@@ -36,6 +46,14 @@ impl RegistryToolchain {
             }
         }
         let toolchain = Self { binaries };
+        let version = process::capture(toolchain.command("rustc").arg("--version"))
+            .map_err(|error| format!("{error:#}"))?;
+        if !is_enough(&version, env!("CARGO_PKG_RUST_VERSION")) {
+            return Err(format!(
+                "{} is too old (Debian package rustc-web of the security archive)",
+                version.trim()
+            ));
+        }
         let root = process::capture(toolchain.command("rustc").args(["--print", "sysroot"]))
             .map_err(|error| format!("{error:#}"))?;
         let sources = Path::new(root.trim()).join("lib/rustlib/src/rust/library/core");
@@ -92,5 +110,18 @@ impl RegistryToolchain {
             .env("RUSTC_BOOTSTRAP", "1")
             .current_dir(workspace::root());
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(is_enough("rustc 1.96.0 (abc 2026-01-01)", "1.90"));
+        assert!(is_enough("rustc 1.100.0", "1.90") && is_enough("rustc 2.0.0", "1.90"));
+        assert!(!is_enough("rustc 1.85.0 (abc)", "1.90"));
+        assert!(!is_enough("nothing", "1.90"));
     }
 }
