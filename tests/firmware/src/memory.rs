@@ -111,10 +111,3 @@ pub fn stack_peak_bytes() -> usize {
     }
     start.saturating_sub(at.addr())
 }
-
-/// Bytes between the stack's start and the end of the room it may take.
-pub fn stack_room_bytes() -> usize {
-    (&raw const _stack_start)
-        .addr()
-        .saturating_sub((&raw const _stack_end).addr())
-}
