@@ -36,6 +36,13 @@ const CORE_LINTS: [&str; 16] = [
     "clippy::alloc_instead_of_core",
 ];
 
+/// Packages that are no members of the workspace.
+const OUTSIDE: [&str; 3] = [
+    "tests/firmware/Cargo.toml",
+    "tests/loom/Cargo.toml",
+    "tests/peers/Cargo.toml",
+];
+
 /// Runs all of it, and names every part that failed.
 pub fn run(_: &Arguments) -> Result<Outcome> {
     let mut format = workspace::cargo();
@@ -63,6 +70,11 @@ pub fn run(_: &Arguments) -> Result<Outcome> {
             "--document-private-items",
         ])
         .env("RUSTDOCFLAGS", "-D warnings");
+    let outside = OUTSIDE.map(|manifest| {
+        let mut format = workspace::cargo();
+        format.args(["fmt", "--check", "--manifest-path", manifest]);
+        ("formatting outside the workspace", format)
+    });
     let parts = [
         ("formatting", format),
         ("clippy", clippy),
@@ -70,7 +82,7 @@ pub fn run(_: &Arguments) -> Result<Outcome> {
         ("rustdoc", documentation),
     ];
     let mut failed = Vec::new();
-    for (name, mut command) in parts {
+    for (name, mut command) in parts.into_iter().chain(outside) {
         if let Err(error) = process::run(&mut command) {
             println!("error: {error:#}");
             failed.push(name);

@@ -82,6 +82,12 @@ const MODELS: &[Model] = &[
         run: models::mutex,
     },
     Model {
+        name: "exclusive",
+        about: "a place has one owner, who sees what the one before left",
+        preemptions: 6,
+        run: models::exclusive,
+    },
+    Model {
         name: "epochs",
         about: "what was removed is used again when nobody can see it",
         preemptions: 5,

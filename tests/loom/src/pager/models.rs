@@ -7,7 +7,7 @@
 use super::epoch::Epochs;
 use super::frames::{FramePlan, Frames};
 use crate::bench::{Watched, budget, wait};
-use crate::sync::{AtomicU32, Mutex, Ordering};
+use crate::sync::{AtomicU32, Exclusive, Mutex, Ordering};
 use alloc::sync::Arc;
 use loom::thread;
 
@@ -24,6 +24,26 @@ pub fn mutex() {
     thread.join().unwrap();
     let _guard = mutex.0.lock();
     assert_eq!(mutex.1.get(), 2);
+}
+
+/// A place for one owner: whoever enters sees what the owner before left.
+pub fn exclusive() {
+    let place = Arc::new((Exclusive::new(()), Watched::new(), AtomicU32::new(0)));
+    let other = Arc::clone(&place);
+    let enter = |(place, value, entered): &(Exclusive<()>, Watched, AtomicU32)| {
+        if let Some(_owner) = place.try_enter() {
+            value.set(value.get() + 1);
+            entered.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let thread = thread::spawn(move || {
+        enter(&other);
+        enter(&other);
+    });
+    enter(&place);
+    thread.join().unwrap();
+    let entered = u64::from(place.2.load(Ordering::Relaxed));
+    assert!(entered > 0 && entered == place.1.get());
 }
 
 struct Replaced {
