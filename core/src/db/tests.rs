@@ -591,11 +591,13 @@ fn a_file_gives_back_what_it_does_not_need() {
         if storage.has_power() {
             let trimmed = trimmed.unwrap();
             assert!(trimmed < full / 8, "{trimmed} of {full}");
-            put_number(&engine, 7_000, 1);
-            drain(&engine).unwrap();
-            assert_eq!(rows(&engine, 16).unwrap().len(), 21);
-            verify(&engine);
             break;
         }
     }
+    let engine = open(&start, &options).unwrap();
+    while engine.trim_pages().unwrap() {}
+    put_number(&engine, 7_000, 1);
+    drain(&engine).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap().len(), 21);
+    verify(&engine);
 }
