@@ -111,26 +111,42 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
     }
 
     /// Moves the front on; the cursor then stands on what it gives, or `false`.
+    #[inline]
     fn step_front(&mut self) -> EngineResult<bool> {
-        match self.standing {
-            Standing::Exhausted => return Ok(false),
-            Standing::Front => self.cursor.advance()?,
-            Standing::Nowhere | Standing::Back => {
-                self.leave_back();
-                self.seek_front()?;
-            }
+        if self.standing == Standing::Front {
+            self.cursor.advance()?;
+        } else if !self.begin_front()? {
+            return Ok(false);
         }
-        let is_inside = self.cursor.entry().is_some_and(|entry| match &self.upper {
-            Bound::Unbounded => true,
-            Bound::Included(upper) => entry.key <= upper.as_slice(),
-            Bound::Excluded(upper) => entry.key < upper.as_slice(),
-        });
-        self.standing = if is_inside {
-            Standing::Front
-        } else {
-            Standing::Exhausted
+        let is_inside = match &self.upper {
+            Bound::Unbounded => self.cursor.is_valid(),
+            Bound::Included(upper) => self.key().is_some_and(|key| key <= upper.as_slice()),
+            Bound::Excluded(upper) => self.key().is_some_and(|key| key < upper.as_slice()),
         };
+        if !is_inside {
+            self.standing = Standing::Exhausted;
+        }
         Ok(is_inside)
+    }
+
+    /// The key that the cursor stands on.
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        match self.cursor.plain_entry() {
+            Some((key, _)) => Some(key),
+            None => self.cursor.entry().map(|entry| entry.key),
+        }
+    }
+
+    /// Puts the cursor on the front's first entry, unless both ends have met.
+    fn begin_front(&mut self) -> EngineResult<bool> {
+        if self.standing == Standing::Exhausted {
+            return Ok(false);
+        }
+        self.leave_back();
+        self.seek_front()?;
+        self.standing = Standing::Front;
+        Ok(true)
     }
 
     fn seek_front(&mut self) -> EngineResult<()> {
@@ -148,26 +164,33 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
     }
 
     /// Moves the back on; the cursor then stands on what it gives, or `false`.
+    #[inline]
     fn step_back(&mut self) -> EngineResult<bool> {
-        match self.standing {
-            Standing::Exhausted => return Ok(false),
-            Standing::Back => self.cursor.retreat()?,
-            Standing::Nowhere | Standing::Front => {
-                self.leave_front();
-                self.seek_back()?;
-            }
+        if self.standing == Standing::Back {
+            self.cursor.retreat()?;
+        } else if !self.begin_back()? {
+            return Ok(false);
         }
-        let is_inside = self.cursor.entry().is_some_and(|entry| match &self.lower {
-            Bound::Unbounded => true,
-            Bound::Included(lower) => entry.key >= lower.as_slice(),
-            Bound::Excluded(lower) => entry.key > lower.as_slice(),
-        });
-        self.standing = if is_inside {
-            Standing::Back
-        } else {
-            Standing::Exhausted
+        let is_inside = match &self.lower {
+            Bound::Unbounded => self.cursor.is_valid(),
+            Bound::Included(lower) => self.key().is_some_and(|key| key >= lower.as_slice()),
+            Bound::Excluded(lower) => self.key().is_some_and(|key| key > lower.as_slice()),
         };
+        if !is_inside {
+            self.standing = Standing::Exhausted;
+        }
         Ok(is_inside)
+    }
+
+    /// Puts the cursor on the back's first entry, unless both ends have met.
+    fn begin_back(&mut self) -> EngineResult<bool> {
+        if self.standing == Standing::Exhausted {
+            return Ok(false);
+        }
+        self.leave_front();
+        self.seek_back()?;
+        self.standing = Standing::Back;
+        Ok(true)
     }
 
     fn seek_back(&mut self) -> EngineResult<()> {
@@ -243,21 +266,27 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
             .step_front()
             .map_err(|error| self.shared.error(error))?
         {
-            let Some(entry) = self.cursor.entry() else {
-                break;
-            };
-            let bytes = match entry.value {
-                Stored::Inline(bytes) => bytes,
-                stored @ Stored::Extent(_) => {
-                    read_value(self.shared, &self.view, stored, &mut large)?;
-                    &large
+            let (key, bytes, expiry_ms, metadata) = match self.cursor.plain_entry() {
+                Some((key, bytes)) => (key, bytes, None, None),
+                None => {
+                    let Some(entry) = self.cursor.entry() else {
+                        break;
+                    };
+                    let bytes = match entry.value {
+                        Stored::Inline(bytes) => bytes,
+                        stored @ Stored::Extent(_) => {
+                            read_value(self.shared, &self.view, stored, &mut large)?;
+                            &large
+                        }
+                    };
+                    (entry.key, bytes, entry.expiry_ms, entry.metadata)
                 }
             };
             let lent = Entry {
-                key: K::read_key(entry.key).ok_or_else(|| self.table.misfit(EncodedPart::Key))?,
+                key: K::read_key(key).ok_or_else(|| self.table.misfit(EncodedPart::Key))?,
                 value: V::read_value(bytes).ok_or_else(|| self.table.misfit(EncodedPart::Value))?,
-                expiry_ms: entry.expiry_ms,
-                metadata: entry.metadata,
+                expiry_ms,
+                metadata,
             };
             if visit(lent).is_break() {
                 break;

@@ -10,7 +10,7 @@
 use super::lookup::{Found, Root, checked_child, damaged};
 use crate::error::{CorruptionReason, Error, Result};
 use crate::format::branch::Branch;
-use crate::format::leaf::{Leaf, LeafEntry};
+use crate::format::leaf::{Leaf, LeafEntry, PlainLeaf};
 use crate::format::page_ref::PageRef;
 use crate::limits::TREE_LEVELS_MAX;
 use crate::pager::{Pager, Pin};
@@ -62,9 +62,13 @@ pub struct TreeCursor<'p> {
     parent: Option<PageRef>,
     leaf: Option<Pin<'p>>,
     index: usize,
-    /// Of the leaf: its entries, and whether all are puts that don't expire.
-    count: usize,
-    is_plain: bool,
+    /// Entries of the leaf.
+    count: u32,
+    /// Where every entry of the leaf is a put without expiry.
+    plain: Option<PlainLeaf>,
+    /// Where the entry's value begins and ends, as far as a step within a plain leaf
+    /// has found it: nothing begins at 0.
+    value: (u32, u32),
 }
 
 /// A reader holds one for each tree that it merges, on its stack.
@@ -83,7 +87,8 @@ impl<'p> TreeCursor<'p> {
             leaf: None,
             index: 0,
             count: 0,
-            is_plain: false,
+            plain: None,
+            value: (0, 0),
         }
     }
 
@@ -99,7 +104,7 @@ impl<'p> TreeCursor<'p> {
     #[inline]
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.is_plain
+        self.plain.is_some()
     }
 
     /// The entry that the cursor stands on.
@@ -128,6 +133,48 @@ impl<'p> TreeCursor<'p> {
                 metadata,
             }
         })
+    }
+
+    /// The value that the cursor stands on, where [`is_plain`](Self::is_plain): as
+    /// [`entry`](Self::entry) has it, and quicker.
+    #[inline]
+    #[must_use]
+    pub fn plain_value(&self) -> Option<&[u8]> {
+        let (Some(pin), Some(plain)) = (&self.leaf, &self.plain) else {
+            return None;
+        };
+        let value = match self.value {
+            (0, _) => plain.entry(pin.bytes(), self.index)?.value(),
+            (start, end) => start as usize..end as usize,
+        };
+        pin.bytes().get(value)
+    }
+
+    /// Moves to the next entry or the one before, where it stands in the same leaf
+    /// and [`is_plain`](Self::is_plain). `key` begins with the present entry's key,
+    /// and then with the other's, whose length is the answer. `None` where that isn't
+    /// so: then nothing has moved, and what `key` holds is lost.
+    #[inline]
+    pub fn step_within_leaf(&mut self, forward: bool, key: &mut [u8]) -> Option<usize> {
+        let (pin, plain) = (self.leaf.as_ref()?, self.plain.as_ref()?);
+        let index = if forward {
+            self.index + 1
+        } else {
+            self.index.wrapping_sub(1)
+        };
+        if index >= self.count as usize {
+            return None;
+        }
+        let entry = plain.entry(pin.bytes(), index)?;
+        let value = entry.value();
+        let value = (
+            u32::try_from(value.start).ok()?,
+            u32::try_from(value.end).ok()?,
+        );
+        let key_bytes = plain.replace_key(pin.bytes(), index, &entry, key)?;
+        self.index = index;
+        self.value = value;
+        Some(key_bytes)
     }
 
     /// Copies the key that the cursor stands on into `buffer`; answers its length.
@@ -164,17 +211,14 @@ impl<'p> TreeCursor<'p> {
         match position {
             CursorPosition::First | CursorPosition::Last => Ok(()),
             CursorPosition::AtOrAfter(key) => {
-                self.index = self.leaf_view().map_or(0, |leaf| leaf.lower_bound(key));
-                if self
-                    .leaf_view()
-                    .is_some_and(|leaf| self.index >= leaf.count())
-                {
+                self.stand_at(self.leaf_view().map_or(0, |leaf| leaf.lower_bound(key)));
+                if self.index >= self.count as usize {
                     self.leaf_beside(Direction::Next)?;
                 }
                 Ok(())
             }
             CursorPosition::Before(key) => {
-                self.index = self.leaf_view().map_or(0, |leaf| leaf.lower_bound(key));
+                self.stand_at(self.leaf_view().map_or(0, |leaf| leaf.lower_bound(key)));
                 self.retreat()
             }
         }
@@ -189,8 +233,8 @@ impl<'p> TreeCursor<'p> {
         if self.leaf.is_none() {
             return Ok(());
         }
-        if self.index + 1 < self.count {
-            self.index += 1;
+        if self.index + 1 < self.count as usize {
+            self.stand_at(self.index + 1);
             return Ok(());
         }
         self.leaf_beside(Direction::Next)
@@ -206,7 +250,7 @@ impl<'p> TreeCursor<'p> {
             return Ok(());
         }
         if let Some(before) = self.index.checked_sub(1) {
-            self.index = before;
+            self.stand_at(before);
             return Ok(());
         }
         self.leaf_beside(Direction::Previous)
@@ -262,14 +306,7 @@ impl<'p> TreeCursor<'p> {
                 }
                 match view.pin() {
                     Some(pin) => {
-                        let leaf = Leaf::new(view.bytes());
-                        self.count = leaf.count();
-                        self.is_plain = leaf.is_plain() && !leaf.is_sequenced();
-                        self.index = match towards {
-                            Towards::Last => self.count.saturating_sub(1),
-                            _ => 0,
-                        };
-                        self.leaf = Some(pin);
+                        self.stand_on(pin, matches!(towards, Towards::Last));
                         return Ok(());
                     }
                     // Just being evicted: fetch it again.
@@ -280,6 +317,24 @@ impl<'p> TreeCursor<'p> {
             pin = Some(self.fetch(&missing)?);
             continue 'from_memory;
         }
+    }
+
+    #[inline]
+    fn stand_at(&mut self, index: usize) {
+        self.index = index;
+        self.value = (0, 0);
+    }
+
+    /// Takes a leaf, and stands on its first or last entry.
+    #[inline]
+    fn stand_on(&mut self, pin: Pin<'p>, at_last: bool) {
+        let leaf = Leaf::new(pin.bytes());
+        let count = leaf.count();
+        self.plain = leaf.plain();
+        // A page has room for fewer.
+        self.count = u32::try_from(count).unwrap_or(0);
+        self.stand_at(if at_last { count.saturating_sub(1) } else { 0 });
+        self.leaf = Some(pin);
     }
 
     /// Notes that the way to the leaf goes from `page` to its child at `index`.
@@ -293,6 +348,17 @@ impl<'p> TreeCursor<'p> {
             self.parent = Some(*page);
         }
         Ok(())
+    }
+
+    /// The child beside the one that the way to the leaf goes to, in the branch of
+    /// that level.
+    #[inline]
+    fn index_beside(&self, level: u8, branch: &Branch<'_>, direction: Direction) -> Option<usize> {
+        let index = self.index_at(level);
+        match direction {
+            Direction::Next => Some(index + 1).filter(|index| *index < branch.count()),
+            Direction::Previous => index.checked_sub(1),
+        }
     }
 
     /// Where the way to the leaf goes on from a branch of that level.
@@ -339,12 +405,7 @@ impl<'p> TreeCursor<'p> {
         branch: &Branch<'_>,
         direction: Direction,
     ) -> Result<Option<Turning>> {
-        let index = self.index_at(page.level);
-        let beside = match direction {
-            Direction::Next => Some(index + 1).filter(|index| *index < branch.count()),
-            Direction::Previous => index.checked_sub(1),
-        };
-        let Some(index) = beside else {
+        let Some(index) = self.index_beside(page.level, branch, direction) else {
             return Ok(None);
         };
         let child = checked_child(self.pager, branch, index, page)?.page;

@@ -404,6 +404,7 @@ fn a_cursor_turns_around_in_a_deep_tree() {
     let mut cursor = TreeCursor::new(&bench.pager, root, true);
     let mut buffer = std::vec![0; 1_024];
     let mut random = Random::new(3);
+    let mut within_leaves = 0;
     for start in (0..keys.len()).step_by(7) {
         cursor
             .seek(CursorPosition::AtOrAfter(&keys[start]))
@@ -421,9 +422,17 @@ fn a_cursor_turns_around_in_a_deep_tree() {
                 }
                 let length = cursor.copy_key(&mut buffer);
                 assert_eq!(buffer[..length], keys[at]);
+                let beside = if forward { at + 1 } else { at.wrapping_sub(1) };
+                if let Some(key_bytes) = cursor.step_within_leaf(forward, &mut buffer) {
+                    at = beside;
+                    assert_eq!(buffer[..key_bytes], keys[at]);
+                    within_leaves += 1;
+                }
+                assert_eq!(cursor.plain_value(), Some(&[at as u8; 100][..]));
             }
         }
     }
+    assert!(within_leaves > 1_000);
 }
 
 /// Every point of a flip where the power can go leaves the old tree or the new.

@@ -122,6 +122,9 @@ pub fn get_varint(bytes: &[u8], offset: usize) -> Option<(u64, usize)> {
     if first < 0x80 {
         return Some((u64::from(first), 1));
     }
+    if let Some(second @ 1..0x80) = tail.get(1).copied() {
+        return Some((u64::from(first & 0x7F) | u64::from(second) << 7, 2));
+    }
     let mut number = 0_u64;
     for (index, byte) in tail.iter().take(10).enumerate() {
         let part = u64::from(byte & 0x7F);

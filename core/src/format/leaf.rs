@@ -7,7 +7,7 @@
 //! A lookup strips the prefix, searches the heads, and looks into a cell only
 //! where a head is equal. `leaf_writer` is the other direction.
 
-use super::bytes::{get_u8, get_u16, get_u64, get_varint, head_of};
+use super::bytes::{get_u8, get_u16, get_u32, get_u64, get_varint, head_of};
 use super::keys::{HEAD_BYTES, StoredRest, head_at, heads_below, padded, partition, rest_of};
 use super::page::{BY_KIND, PAGE_HEADER_BYTES, PageHeader, count_of, flags_of, prefix_bytes_of};
 use super::page_ref::PageKind;
@@ -36,6 +36,9 @@ pub(super) const SEQUENCED: u16 = 2;
 pub(super) const CELL_KIND: u8 = 0b111;
 pub(super) const CELL_EXPIRY: u8 = 1 << 3;
 pub(super) const CELL_METADATA: u8 = 1 << 4;
+
+/// A tail up to this is copied with what stands behind it.
+const SHORT_TAIL_BYTES: usize = 32;
 
 /// Bytes of a sequence, and of an expiry.
 pub(super) const NUMBER_BYTES: usize = 8;
@@ -96,6 +99,112 @@ pub struct Leaf<'a> {
     value_bytes: u16,
 }
 
+/// What a walk over a plain leaf asks the header once, not for each entry.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainLeaf {
+    heads: u32,
+    behind_heads: u32,
+    prefix_bytes: u16,
+    key_bytes: u16,
+    value_bytes: u16,
+}
+
+/// Where an entry of a plain leaf stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainEntry {
+    /// Bytes of the key behind the prefix.
+    rest_bytes: usize,
+    tail_at: usize,
+    value_at: usize,
+    end: usize,
+}
+
+impl PlainEntry {
+    /// The value's bytes in the page.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> core::ops::Range<usize> {
+        self.value_at..self.end
+    }
+}
+
+impl PlainLeaf {
+    /// Where the entry at `index` stands. The caller keeps to the leaf's count.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self, page: &[u8], index: usize) -> Option<PlainEntry> {
+        let behind_heads = self.behind_heads as usize;
+        let mut rest_bytes = usize::from(self.key_bytes);
+        let mut value_bytes = usize::from(self.value_bytes);
+        let mut tail_at;
+        if self.key_bytes != VARIABLE && self.value_bytes != VARIABLE {
+            let cell_bytes = rest_bytes.saturating_sub(HEAD_BYTES) + value_bytes;
+            tail_at = behind_heads + index * cell_bytes;
+        } else {
+            tail_at = usize::from(get_u16(page, behind_heads + index * 2));
+            if self.key_bytes == VARIABLE {
+                let (length, bytes) = get_varint(page, tail_at)?;
+                let length = usize::try_from(length).ok()?;
+                rest_bytes = length.checked_sub(usize::from(self.prefix_bytes))?;
+                tail_at += bytes;
+            }
+            if self.value_bytes == VARIABLE {
+                let (length, bytes) = get_varint(page, tail_at)?;
+                value_bytes = usize::try_from(length).ok()?;
+                tail_at += bytes;
+            }
+        }
+        let value_at = tail_at.checked_add(rest_bytes.saturating_sub(HEAD_BYTES))?;
+        Some(PlainEntry {
+            rest_bytes,
+            tail_at,
+            value_at,
+            end: value_at.checked_add(value_bytes)?,
+        })
+    }
+
+    /// Puts what differs of the key at `index`, whose entry stands at `entry`, into
+    /// `buffer`, which begins with another key of the same leaf; what stands behind
+    /// the key is lost. Answers the key's length, or `None` where it was not put:
+    /// there is no room.
+    #[inline]
+    pub fn replace_key(
+        &self,
+        page: &[u8],
+        index: usize,
+        entry: &PlainEntry,
+        buffer: &mut [u8],
+    ) -> Option<usize> {
+        let head = get_u32(page, self.heads as usize + index * HEAD_BYTES).to_be_bytes();
+        let prefix_bytes = usize::from(self.prefix_bytes);
+        let (to_head, to_tail) = buffer
+            .get_mut(prefix_bytes..)?
+            .split_first_chunk_mut::<HEAD_BYTES>()?;
+        let from = page.get(entry.tail_at..)?;
+        let tail_bytes = entry.value_at.saturating_sub(entry.tail_at);
+        // What stands in the buffer behind a key doesn't matter, and halves of fixed
+        // length are copied without a call.
+        let chunks = (
+            from.first_chunk::<SHORT_TAIL_BYTES>(),
+            to_tail.first_chunk_mut::<SHORT_TAIL_BYTES>(),
+        );
+        if tail_bytes <= SHORT_TAIL_BYTES
+            && let (Some(from), Some(to)) = chunks
+        {
+            let (from, to) = (from.as_chunks::<16>().0, to.as_chunks_mut::<16>().0);
+            for (from, to) in from.iter().zip(to) {
+                *to = u128::from_ne_bytes(*from).to_ne_bytes();
+            }
+        } else {
+            to_tail
+                .get_mut(..tail_bytes)?
+                .copy_from_slice(from.get(..tail_bytes)?);
+        }
+        *to_head = head;
+        Some(prefix_bytes + entry.rest_bytes)
+    }
+}
+
 impl<'a> Leaf<'a> {
     /// The leaf in a page that [`validate_leaf`] found valid.
     #[inline]
@@ -145,6 +254,22 @@ impl<'a> Leaf<'a> {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.flags & PLAIN != 0
+    }
+
+    /// What a walk needs, if all entries are puts without expiry, metadata and sequence.
+    #[inline]
+    #[must_use]
+    pub fn plain(&self) -> Option<PlainLeaf> {
+        if !self.is_plain() || self.is_sequenced() {
+            return None;
+        }
+        Some(PlainLeaf {
+            heads: u32::try_from(self.behind_heads - self.heads.len() * HEAD_BYTES).ok()?,
+            behind_heads: u32::try_from(self.behind_heads).ok()?,
+            prefix_bytes: u16::try_from(self.prefix.len()).ok()?,
+            key_bytes: self.key_bytes,
+            value_bytes: self.value_bytes,
+        })
     }
 
     /// The first index of `key`, or else where it would stand.

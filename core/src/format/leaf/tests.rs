@@ -150,6 +150,7 @@ fn assert_reads_back(page: &[u8], sequenced: bool, entries: &[Owned], random: &m
         assert_eq!(leaf.compare_key(index, &expected.key), Ordering::Equal);
     }
     assert_eq!(leaf.entry(entries.len()), LeafEntry::default());
+    assert_walks(page, sequenced, entries, random);
     for round in 0..60 {
         let wanted = if entries.is_empty() || round == 0 {
             random.bytes(round % 9)
@@ -168,6 +169,27 @@ fn assert_reads_back(page: &[u8], sequenced: bool, entries: &[Owned], random: &m
                 leaf.compare_key(index, &wanted),
                 entries[index].key.cmp(&wanted)
             );
+        }
+    }
+}
+
+fn assert_walks(page: &[u8], sequenced: bool, entries: &[Owned], random: &mut Random) {
+    let leaf = Leaf::new(page);
+    let plain = leaf.plain();
+    assert_eq!(plain.is_some(), leaf.is_plain() && !sequenced);
+    let Some(plain) = plain else {
+        return;
+    };
+    for _ in 0..entries.len().min(30) {
+        let (from, to) = (random.below(entries.len()), random.below(entries.len()));
+        let expected = &entries[to];
+        let entry = plain.entry(page, to).unwrap();
+        assert_eq!(&page[entry.value()], expected.value);
+        let mut buffer = entries[from].key.clone();
+        buffer.resize(expected.key.len() + random.below(50), 0xEE);
+        match plain.replace_key(page, to, &entry, &mut buffer) {
+            Some(key_bytes) => assert_eq!(buffer[..key_bytes], expected.key),
+            None => assert!(buffer.len() < leaf.prefix().len() + HEAD_BYTES),
         }
     }
 }
@@ -307,6 +329,13 @@ fn exercise(page: &[u8], is_valid: bool, random: &mut Random) {
             assert!(found == Ok(index) || leaf.is_sequenced() && found.is_ok());
         }
         let _ = leaf.lower_bound(&random.near(&key[..length.min(100)]));
+        let plain = leaf.plain();
+        if let Some((plain, entry)) = plain.and_then(|leaf| Some((leaf, leaf.entry(page, index)?)))
+        {
+            let _ = page.get(entry.value());
+            let replaced = plain.replace_key(page, index, &entry, &mut key[..length]);
+            let _ = replaced.map(|key_bytes| key.get(..key_bytes));
+        }
     }
 }
 
