@@ -222,6 +222,38 @@ impl KeySizes {
         self
     }
 
+    /// Whether `key` changes no length and no prefix: there is a key, all have its
+    /// length, and it begins with what all begin with. `first` is the first of all.
+    #[inline]
+    pub(super) fn is_alike(&self, first: &[u8], key: &[u8]) -> bool {
+        self.count > 0
+            && !self.differ
+            && key.len() == self.first_bytes
+            && match (first.get(..self.prefix_bytes), key.get(..self.prefix_bytes)) {
+                (Some(one), Some(other)) => are_equal(one, other),
+                _ => false,
+            }
+    }
+
+    /// Bytes of the tail of a key that [`is_alike`](Self::is_alike).
+    #[inline]
+    pub(super) fn alike_tail_bytes(&self) -> usize {
+        self.first_bytes
+            .saturating_sub(self.prefix_bytes + HEAD_BYTES)
+    }
+
+    /// Appends a key that [`is_alike`](Self::is_alike).
+    #[inline]
+    pub(super) fn add_alike(&mut self) {
+        let rest_bytes = self.first_bytes.saturating_sub(self.prefix_bytes);
+        if let Some(number) = self.short.get_mut(rest_bytes) {
+            *number += 1;
+        }
+        self.count += 1;
+        self.total_bytes = self.total_bytes.saturating_add(self.first_bytes);
+        self.total_varint_bytes += varint_bytes(self.first_bytes as u64);
+    }
+
     /// Number of keys.
     #[inline]
     pub(super) fn count(&self) -> usize {

@@ -87,6 +87,11 @@ fn fitting(entries: &[Owned], sequenced: bool, page_bytes: usize) -> (usize, Lea
     for (index, entry) in entries.iter().enumerate() {
         let next = size.with(&entries[0].key, &entry.lend());
         assert_eq!(next.count(), index + 1);
+        let mut grown = size;
+        let grows = grown.grow(&entries[0].key, &entry.lend(), page_bytes);
+        let expected = if grows { next } else { size };
+        assert_eq!(grows, next.bytes() <= page_bytes);
+        assert_eq!(std::format!("{grown:?}"), std::format!("{expected:?}"));
         if next.bytes() > page_bytes {
             return (index, size);
         }
