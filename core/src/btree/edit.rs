@@ -24,8 +24,9 @@ mod range;
 pub use range::{release_below, release_tree};
 
 use super::change::{Change, PageSink};
+use super::item::{Body, Item};
 use super::lookup::{Root, checked_child};
-use super::stage::{Body, Format, Item, KeyBuffer, Stage};
+use super::stage::{Format, KeyBuffer, Stage};
 use crate::error::{Error, KeySample, Limit, Result};
 use crate::format::branch::{Branch, Child};
 use crate::format::branch_writer::shortest_separator;
@@ -528,8 +529,8 @@ impl Editor {
                 value: level as u64,
                 maximum: level.saturating_sub(1) as u64,
             })?;
-            if at.stage.has_room(item) {
-                return at.stage.push(item);
+            if at.stage.push(item)? {
+                return Ok(());
             }
             self.emit(sink, level)?;
         }

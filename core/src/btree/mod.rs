@@ -18,6 +18,7 @@ mod change;
 mod check;
 mod cursor;
 mod edit;
+mod item;
 mod lookup;
 mod stage;
 #[cfg(test)]
