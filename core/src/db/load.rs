@@ -91,15 +91,16 @@ impl Load<'_> {
         if value.len() > engine.value_bytes_max() {
             return over(Limit::ValueBytes, value.len(), engine.value_bytes_max());
         }
-        if !self.maintenance.editor.is_above_last(key) {
-            return Err(Error::NotAscending {
-                key: KeySample::of(key),
-            });
-        }
         let Maintenance { store, editor, .. } = &mut *self.maintenance;
         let mut reference = [0; EXTENT_REF_BYTES];
         let inline = value.len() <= inline_value_bytes_max(engine.pager.layout().page_bytes);
         if !inline {
+            // The editor says so of every key, but not before the extent is written.
+            if !editor.is_above_last(key) {
+                return Err(Error::NotAscending {
+                    key: KeySample::of(key),
+                });
+            }
             reference = store
                 .append_extent(&engine.pager, self.table, value)?
                 .encode();
