@@ -118,10 +118,9 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
         } else if !self.begin_front()? {
             return Ok(false);
         }
-        let is_inside = match &self.upper {
+        let is_inside = match self.upper {
             Bound::Unbounded => self.cursor.is_valid(),
-            Bound::Included(upper) => self.key().is_some_and(|key| key <= upper.as_slice()),
-            Bound::Excluded(upper) => self.key().is_some_and(|key| key < upper.as_slice()),
+            _ => self.key().is_some_and(|key| is_below(key, &self.upper)),
         };
         if !is_inside {
             self.standing = Standing::Exhausted;
@@ -262,37 +261,62 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
         mut visit: impl FnMut(Entry<K::Read<'_>, V::Read<'_>>) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut large = Vec::new();
-        while self
-            .step_front()
-            .map_err(|error| self.shared.error(error))?
-        {
-            let (key, bytes, expiry_ms, metadata) = match self.cursor.plain_entry() {
-                Some((key, bytes)) => (key, bytes, None, None),
-                None => {
-                    let Some(entry) = self.cursor.entry() else {
-                        break;
-                    };
-                    let bytes = match entry.value {
-                        Stored::Inline(bytes) => bytes,
-                        stored @ Stored::Extent(_) => {
-                            read_value(self.shared, &self.view, stored, &mut large)?;
-                            &large
-                        }
-                    };
-                    (entry.key, bytes, entry.expiry_ms, entry.metadata)
+        loop {
+            if self.standing == Standing::Front
+                && let Some((key, bytes)) = self.cursor.advance_plain()
+            {
+                if !is_below(key, &self.upper)
+                    || visit(lent(&self.table, key, bytes, None, None)?).is_break()
+                {
+                    return Ok(());
+                }
+                continue;
+            }
+            let stepped = self.step_front();
+            if !stepped.map_err(|error| self.shared.error(error))? {
+                return Ok(());
+            }
+            let Some(entry) = self.cursor.entry() else {
+                return Ok(());
+            };
+            let bytes = match entry.value {
+                Stored::Inline(bytes) => bytes,
+                stored @ Stored::Extent(_) => {
+                    read_value(self.shared, &self.view, stored, &mut large)?;
+                    &large
                 }
             };
-            let lent = Entry {
-                key: K::read_key(key).ok_or_else(|| self.table.misfit(EncodedPart::Key))?,
-                value: V::read_value(bytes).ok_or_else(|| self.table.misfit(EncodedPart::Value))?,
-                expiry_ms,
-                metadata,
-            };
-            if visit(lent).is_break() {
-                break;
+            let (expiry_ms, metadata) = (entry.expiry_ms, entry.metadata);
+            if visit(lent(&self.table, entry.key, bytes, expiry_ms, metadata)?).is_break() {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+}
+
+/// An entry as its table's types read it.
+#[inline]
+fn lent<'e, K: Key, V: Value>(
+    table: &TypedTable<K, V>,
+    key: &'e [u8],
+    value: &'e [u8],
+    expiry_ms: Option<u64>,
+    metadata: Option<u8>,
+) -> Result<Entry<K::Read<'e>, V::Read<'e>>> {
+    Ok(Entry {
+        key: K::read_key(key).ok_or_else(|| table.misfit(EncodedPart::Key))?,
+        value: V::read_value(value).ok_or_else(|| table.misfit(EncodedPart::Value))?,
+        expiry_ms,
+        metadata,
+    })
+}
+
+#[inline]
+fn is_below(key: &[u8], upper: &ByteBound) -> bool {
+    match upper {
+        Bound::Unbounded => true,
+        Bound::Included(upper) => key <= upper.as_slice(),
+        Bound::Excluded(upper) => key < upper.as_slice(),
     }
 }
 
