@@ -60,7 +60,7 @@ pub struct Editor {
     levels: Array<Level>,
     page: Array<u8>,
     table: u32,
-    /// Level of the old root, when there is an old tree.
+    /// The old tree's.
     old_root: Option<PageRef>,
     root_is_open: bool,
     /// The low bound of the first leaf of the region being staged.

@@ -132,7 +132,7 @@ impl Options {
             log_buffer_bytes: 512,
             write_buffer_bytes: 4 << 10,
             transactions: 1,
-            transaction_bytes: 784,
+            transaction_bytes: 736,
             value_bytes_max: 0,
             read_set_bytes: 128,
             snapshots: 3,
