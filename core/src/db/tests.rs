@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod slots_taken;
 
 use super::*;
 use crate::btree::CursorPosition;

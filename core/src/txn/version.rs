@@ -23,7 +23,9 @@
 //! that is in use. So a memtable is free while snapshots that began on it live. Who
 //! reads a word and what it names does so in one epoch; the memtable is reset when
 //! no epoch can have seen its word, and no value pins it. A word that names a run
-//! stays, and all words behind it name runs, too.
+//! stays, and all words behind it name runs, too: a version that lists an older memtable
+//! behind it, one that was merged by itself, keeps both, since readers ask
+//! memtables before runs.
 
 use crate::error::{Error, Limit, Result};
 use crate::format::bytes::get_u64;
@@ -428,10 +430,15 @@ impl Versions {
             .zip(self.versions.iter())
             .filter(|(slot, _)| **slot != Slot::Free)
         {
-            for word in &version.sources {
-                if word.load(Ordering::Relaxed) == from.0 {
-                    word.store(SourceId::of_run(run).0, Ordering::SeqCst);
-                }
+            let named = |word: &AtomicU32| SourceId(word.load(Ordering::Relaxed));
+            let mut words = version
+                .sources
+                .iter()
+                .skip_while(|word| named(word) != from);
+            if let Some(word) = words.next()
+                && words.all(|older| named(older).memtable().is_none())
+            {
+                word.store(SourceId::of_run(run).0, Ordering::SeqCst);
             }
         }
     }
