@@ -19,6 +19,7 @@
 //! Nothing of the old tree is touched but by opening it, and what is opened is
 //! released: the sink decides when its space may be reused.
 
+mod open;
 mod range;
 
 pub use range::{release_below, release_tree};
@@ -285,24 +286,8 @@ impl Editor {
             for index in from..target {
                 self.pass(pager, sink, level, &branch, &page, index)?;
             }
-            let child = checked_child(pager, &branch, target, &page)?;
-            let is_last = target + 1 == branch.count();
-            self.low_of(level, &branch, target);
-            let mut infinite = false;
-            if is_last {
-                if let Some(above) = self.levels.get(level) {
-                    infinite = above.open.high_is_infinite;
-                    self.scratch_high.set(above.open.high.get());
-                }
-            } else {
-                self.scratch_high
-                    .fill(|buffer| branch.copy_separator(target, buffer));
-            }
-            if let Some(above) = self.levels.get_mut(level) {
-                above.open.index = target + 1;
-            }
+            self.open_child(pager, sink, level, (&branch, &page), target)?;
             level -= 1;
-            self.open(sink, level, &child.page, infinite)?;
         }
         Ok(())
     }
@@ -334,28 +319,6 @@ impl Editor {
                 }
             }
         }
-    }
-
-    /// Opens an old page whose bounds stand in the scratch buffers.
-    fn open(
-        &mut self,
-        sink: &mut dyn PageSink,
-        level: usize,
-        page: &PageRef,
-        high_is_infinite: bool,
-    ) -> Result<()> {
-        sink.release(page)?;
-        let at = self.levels.get_mut(level).ok_or(Error::Internal(75))?;
-        at.open.page = Some(*page);
-        at.open.index = 0;
-        at.open.low.set(self.scratch.get());
-        at.open.high.set(self.scratch_high.get());
-        at.open.high_is_infinite = high_is_infinite;
-        if level == 0 && at.stage.is_empty() {
-            self.region_low.set(self.scratch.get());
-            self.region_is_fresh = true;
-        }
-        Ok(())
     }
 
     /// Stages or passes what is left of an open page.

@@ -1,6 +1,7 @@
 //! Trees against a sorted map, over the simulator, with flips and power cuts.
 
 mod faults;
+mod ranges;
 mod rot;
 mod threads;
 

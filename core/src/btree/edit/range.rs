@@ -46,16 +46,33 @@ impl Editor {
         for level in 1..=usize::from(root.level) {
             if self.drop_children(pager, sink, level, to)? {
                 // What is left of this branch reaches beyond the range.
-                let Some(to) = to else {
-                    return Err(Error::Internal(87));
-                };
-                self.seek(pager, sink, to)?;
-                self.drop_in_leaf(pager, sink, Some(to))?;
-                return Ok(());
+                return self.drop_before(pager, sink, level, to);
             }
             self.leave(level);
         }
         Ok(())
+    }
+
+    /// Drops what lies below `to` on the way down from an open branch, whose next child
+    /// reaches beyond.
+    fn drop_before(
+        &mut self,
+        pager: &Pager,
+        sink: &mut dyn PageSink,
+        top: usize,
+        to: Option<&[u8]>,
+    ) -> Result<()> {
+        for level in (1..=top).rev() {
+            let page = self.open_page(level)?;
+            let pin = pager.page(&page, self.table)?;
+            let branch = Branch::new(pin.bytes());
+            let next = self.levels.get(level).map_or(0, |level| level.open.index);
+            self.open_child(pager, sink, level, (&branch, &page), next)?;
+            if level > 1 {
+                self.drop_children(pager, sink, level - 1, to)?;
+            }
+        }
+        self.drop_in_leaf(pager, sink, to).map(|_| ())
     }
 
     /// Whether nothing of the old tree is left in front.
