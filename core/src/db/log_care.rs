@@ -2,8 +2,8 @@
 
 use super::{Engine, LogState, Maintenance};
 use crate::error::{Error, Result};
-use crate::sync::Ordering;
-use crate::wal::{Checkpoint, PrepareProgress};
+use crate::sync::{ExclusiveGuard, Ordering};
+use crate::wal::Checkpoint;
 use lightning_platform::IoErrorKind;
 
 /// A segment that is to be prepared.
@@ -29,27 +29,27 @@ impl Engine {
             });
             self.note_log(&mut log);
         }
-        let mut worked = false;
+        let mut worked = self.note_prepared(maintenance, &mut log)?;
         let mut scarce = false;
         if let Some(lack) = self.lacking_segment(&log) {
-            match log.writer.prepare_step(bytes, lack.whole) {
-                Ok(PrepareProgress::NoSlot) => {
-                    scarce = lack.whole || log.writer.slots().ready_slots() == 0;
+            let begun = log.writer.begin_step(bytes, lack.whole);
+            match begun {
+                Ok(None) => scarce = lack.whole || log.writer.slots().ready_slots() == 0,
+                Ok(Some(step)) => {
+                    worked = true;
+                    // Commits are flushed meanwhile.
+                    let config = log.config.clone();
+                    drop(log);
+                    let ran = step.run(&config);
+                    maintenance.prepared = Some((step, ran));
+                    log = match self.enter_log() {
+                        Some(log) => log,
+                        // The next call tells it.
+                        None => return Ok(true),
+                    };
+                    self.note_prepared(maintenance, &mut log)?;
                 }
-                Ok(_) => worked = true,
-                Err(error) if log.writer.slots().directory_failed() => {
-                    return Err(self.poison(error));
-                }
-                Err(error) => {
-                    let full = matches!(error, Error::Io { error, .. }
-                        if error.kind == IoErrorKind::StorageFull);
-                    self.storage_full.store(full, Ordering::Relaxed);
-                    if log.writer.slots().ready_slots() == 0 {
-                        drop(log);
-                        self.freeze_for_log()?;
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(self.not_prepared(&log, error)),
             }
             self.note_log(&mut log);
         }
@@ -61,6 +61,46 @@ impl Engine {
             worked |= self.freeze_for_log()?;
         }
         Ok(worked)
+    }
+
+    /// Tells the log of the step of preparing that ran.
+    fn note_prepared(&self, maintenance: &mut Maintenance, log: &mut LogState) -> Result<bool> {
+        let Some((step, ran)) = maintenance.prepared.take() else {
+            return Ok(false);
+        };
+        let ended = log.writer.end_step(&step, ran);
+        self.note_log(log);
+        match ended {
+            Ok(_) => Ok(true),
+            Err(error) => Err(self.not_prepared(log, error)),
+        }
+    }
+
+    /// What follows from a step of preparing that failed.
+    fn not_prepared(&self, log: &LogState, error: Error) -> Error {
+        if log.writer.slots().directory_failed() {
+            return self.poison(error);
+        }
+        let full = matches!(error, Error::Io { error, .. }
+            if error.kind == IoErrorKind::StorageFull);
+        self.storage_full.store(full, Ordering::Relaxed);
+        if log.writer.slots().ready_slots() == 0 {
+            // Fails only where it is poisoned.
+            let _frozen = self.freeze_for_log();
+        }
+        error
+    }
+
+    /// The log, as soon as its owner lets it go; `None` when that takes long.
+    fn enter_log(&self) -> Option<ExclusiveGuard<'_, LogState>> {
+        let log = self.log.as_ref()?;
+        for attempt in 0..256 {
+            if let Some(log) = log.try_enter() {
+                return Some(log);
+            }
+            self.wait.relax(attempt);
+        }
+        None
     }
 
     /// Which segment is to be prepared, if one is: none before the current one is

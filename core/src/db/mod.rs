@@ -128,6 +128,8 @@ struct Maintenance {
     /// When each memtable was exchanged for its run.
     retired: [Option<Retired>; MEMTABLES_MAX],
     has_retired_runs: bool,
+    /// A step of preparing the log that ran, and how, until the log is told.
+    prepared: Option<(crate::wal::PrepareStep, crate::wal::Ran)>,
 }
 
 /// Figures of a running engine.

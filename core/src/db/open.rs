@@ -440,6 +440,7 @@ impl Bringing<'_> {
                 scratch_key,
                 retired: [None; MEMTABLES_MAX],
                 has_retired_runs: false,
+                prepared: None,
             }),
             transactions,
             cursor_memories,

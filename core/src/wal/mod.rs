@@ -57,7 +57,7 @@ pub use crate::format::frame::{Checkpoint, RecordIn, RecordKind};
 pub use payload::frame_bytes;
 pub use reader::{Commit, Replay};
 pub use scan::{Scan, ScanStart};
-pub use slots::{PrepareProgress, SlotTable};
+pub use slots::{PrepareProgress, PrepareStep, Ran, SlotTable};
 pub use writer::{CommitIn, LogWriter, SyncUnderway};
 
 use crate::error::{Error, IoAction, OptionProblem, Result};

@@ -1,10 +1,10 @@
 //! Which log slot holds which segment, and the stock of slots to write next.
 //!
 //! A slot is *absent*, *blank* (there, but not known to be allocated and of full
-//! length), *preparing*, *ready* to take a segment, *used* by one, or *retired*
-//! after a failed sync. Blank slots are erased a step at a time; a slot that
-//! once held a whole segment is ready again at once, unless the storage wants
-//! every range erased before it is written again.
+//! length), *preparing*, *working* (a step of that runs), *ready* to take a segment,
+//! *used* by one, or *retired* after a failed sync. Blank slots are erased a step at
+//! a time; a slot that once held a segment of full length is ready again at once,
+//! unless the storage wants every range erased before it is written again.
 //!
 //! Preparing never touches a used slot: when it fails, for want of room or
 //! otherwise, the log goes on with what is ready. One slot of the table is never
@@ -12,7 +12,7 @@
 
 mod prepare;
 
-pub use prepare::PrepareProgress;
+pub use prepare::{PrepareProgress, PrepareStep, Ran};
 
 use super::window::Window;
 use super::{LogConfig, align_up, at_slot};
@@ -27,6 +27,8 @@ pub(super) enum SlotState {
     Blank,
     /// Erased up to this offset.
     Preparing(u64),
+    /// A step of preparing runs.
+    Working,
     Ready,
     Used(Segment),
     Retired,
@@ -234,7 +236,12 @@ impl SlotTable {
 
     /// Slots that hold nothing.
     pub(super) fn free_slots(&self) -> usize {
-        self.count(|state| !matches!(state, SlotState::Used(_) | SlotState::Retired))
+        self.count(|state| {
+            !matches!(
+                state,
+                SlotState::Used(_) | SlotState::Working | SlotState::Retired
+            )
+        })
     }
 
     /// Where every slot holds a segment, takes one back whose commits between

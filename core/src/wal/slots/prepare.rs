@@ -97,6 +97,23 @@ impl SlotTable {
         wanted_bytes: u64,
         bytes_max: u64,
     ) -> Result<PrepareProgress> {
+        match self.begin_step(config, wanted_bytes, bytes_max)? {
+            Some(step) => self.end_step(&step, step.run(config)),
+            None => Ok(PrepareProgress::NoSlot),
+        }
+    }
+
+    /// Begins a step, which is then to be [run](PrepareStep::run), for which this
+    /// table is not needed, and ended. `None` where no slot is left to prepare.
+    ///
+    /// # Errors
+    /// As [`prepare_step`](Self::prepare_step).
+    pub fn begin_step(
+        &mut self,
+        config: &LogConfig,
+        wanted_bytes: u64,
+        bytes_max: u64,
+    ) -> Result<Option<PrepareStep>> {
         let begun = |state: &SlotState| matches!(state, SlotState::Preparing(_));
         let absent = self.count(|state| *state == SlotState::Absent);
         let index = self
@@ -106,13 +123,37 @@ impl SlotTable {
                 self.find(|state| *state == SlotState::Absent)
                     .filter(|_| absent > 1)
             });
-        match index {
-            Some(index) => {
-                let index = self.without_doubt(config, index)?;
-                self.prepare(config, index, wanted_bytes, bytes_max)
+        let Some(index) = index else {
+            return Ok(None);
+        };
+        let index = self.without_doubt(config, index)?;
+        self.begin(config, index, wanted_bytes, bytes_max).map(Some)
+    }
+
+    /// Ends a step; `ran` is what running it answered.
+    ///
+    /// # Errors
+    /// What `ran` says.
+    pub fn end_step(&mut self, step: &PrepareStep, ran: Ran) -> Result<PrepareProgress> {
+        let slot = self
+            .slots
+            .get_mut(step.slot as usize)
+            .ok_or(Error::Internal(61))?;
+        let (state, progress) = match ran {
+            Ran::Erased if step.is_last => (SlotState::Ready, Ok(PrepareProgress::Ready)),
+            Ran::Erased => (
+                SlotState::Preparing(step.offset + step.bytes),
+                Ok(PrepareProgress::Erased(step.bytes)),
+            ),
+            Ran::NotErased(error) => (SlotState::Preparing(step.offset), Err(error)),
+            Ran::NotSynced(error) => (SlotState::Retired, Err(error)),
+            Ran::NotInDirectory(error) => {
+                self.directory_failed = true;
+                (SlotState::Retired, Err(error))
             }
-            None => Ok(PrepareProgress::NoSlot),
-        }
+        };
+        slot.state = state;
+        progress
     }
 
     /// Removes a slot in doubt, and answers the one to create in its stead: the
@@ -173,7 +214,8 @@ impl SlotTable {
         }
         let index = self.without_doubt(config, index)?;
         while self.state(index) != SlotState::Ready {
-            self.prepare(config, index, wanted_bytes, u64::MAX)?;
+            let step = self.begin(config, index, wanted_bytes, u64::MAX)?;
+            self.end_step(&step, step.run(config))?;
         }
         let slot = self.slots.get(index as usize).ok_or(Error::Internal(61))?;
         let segment = segment.of_length(slot.segment_bytes(config));
@@ -181,13 +223,13 @@ impl SlotTable {
         Ok((index, segment))
     }
 
-    fn prepare(
+    fn begin(
         &mut self,
         config: &LogConfig,
         index: u32,
         wanted_bytes: u64,
         bytes_max: u64,
-    ) -> Result<PrepareProgress> {
+    ) -> Result<PrepareStep> {
         let storage = &*config.storage;
         let geometry = storage.geometry();
         let file = File::Log(index);
@@ -217,30 +259,63 @@ impl SlotTable {
                 0
             }
         };
-        slot.state = SlotState::Preparing(done);
-        let segment_bytes = slot.segment_bytes(config);
-        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
-        let bytes = (bytes_max / unit * unit)
-            .max(unit)
-            .min(segment_bytes.saturating_sub(done));
-        if bytes > 0 {
-            let failed = at_slot(index, IoAction::Write, done);
-            storage.erase(file, done, bytes).map_err(failed)?;
-        }
-        let done = done + bytes;
-        slot.state = SlotState::Preparing(done);
+        slot.state = SlotState::Working;
         slot.damaged = false;
-        if done < segment_bytes {
-            return Ok(PrepareProgress::Erased(bytes));
+        let left = slot.segment_bytes(config).saturating_sub(done);
+        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
+        let bytes = (bytes_max / unit * unit).max(unit).min(left);
+        Ok(PrepareStep {
+            slot: index,
+            offset: done,
+            bytes,
+            is_last: bytes == left,
+        })
+    }
+}
+
+/// A step of preparing: a range of a slot to erase, and at the end to sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrepareStep {
+    slot: u32,
+    offset: u64,
+    bytes: u64,
+    is_last: bool,
+}
+
+/// How far a step got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// To its end.
+    Erased,
+    /// The range was not erased: it may be tried again.
+    NotErased(Error),
+    /// The slot can't be used any more.
+    NotSynced(Error),
+    /// No slot can be created any more.
+    NotInDirectory(Error),
+}
+
+impl PrepareStep {
+    /// Does the step's work at the storage. Nobody else touches the slot meanwhile.
+    #[must_use]
+    pub fn run(&self, config: &LogConfig) -> Ran {
+        let storage = &*config.storage;
+        let file = File::Log(self.slot);
+        let at = |action| at_slot(self.slot, action, self.offset);
+        if self.bytes > 0
+            && let Err(error) = storage.erase(file, self.offset, self.bytes)
+        {
+            return Ran::NotErased(at(IoAction::Write)(error));
         }
-        slot.state = SlotState::Retired;
-        storage
-            .sync(file)
-            .map_err(at_slot(index, IoAction::Sync, 0))?;
-        let synced = storage.sync_directory();
-        self.directory_failed |= synced.is_err();
-        synced.map_err(at_slot(index, IoAction::Directory, 0))?;
-        slot.state = SlotState::Ready;
-        Ok(PrepareProgress::Ready)
+        if !self.is_last {
+            return Ran::Erased;
+        }
+        if let Err(error) = storage.sync(file) {
+            return Ran::NotSynced(at(IoAction::Sync)(error));
+        }
+        match storage.sync_directory() {
+            Ok(()) => Ran::Erased,
+            Err(error) => Ran::NotInDirectory(at(IoAction::Directory)(error)),
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::LogWriter;
 use crate::error::Result;
-use crate::wal::slots::PrepareProgress;
+use crate::wal::slots::{PrepareProgress, PrepareStep, Ran};
 use crate::wal::{align_up, frame_start};
 
 impl LogWriter {
@@ -81,12 +81,33 @@ impl LogWriter {
     /// # Errors
     /// What the storage answers. The log isn't harmed.
     pub fn prepare_step(&mut self, bytes_max: u64, whole: bool) -> Result<PrepareProgress> {
-        let wanted = if whole {
+        let wanted = self.wanted_bytes(whole);
+        self.slots.prepare_step(&self.config, wanted, bytes_max)
+    }
+
+    /// Begins such a step, to be run without the log; see [`SlotTable::begin_step`].
+    ///
+    /// # Errors
+    /// As [`prepare_step`](Self::prepare_step).
+    pub fn begin_step(&mut self, bytes_max: u64, whole: bool) -> Result<Option<PrepareStep>> {
+        let wanted = self.wanted_bytes(whole);
+        self.slots.begin_step(&self.config, wanted, bytes_max)
+    }
+
+    /// Ends a step that was run.
+    ///
+    /// # Errors
+    /// How running it failed. The log isn't harmed.
+    pub fn end_step(&mut self, step: &PrepareStep, ran: Ran) -> Result<PrepareProgress> {
+        self.slots.end_step(step, ran)
+    }
+
+    fn wanted_bytes(&self, whole: bool) -> u64 {
+        if whole {
             u64::MAX
         } else {
             self.segment_bytes.saturating_mul(4)
-        };
-        self.slots.prepare_step(&self.config, wanted, bytes_max)
+        }
     }
 
     /// Prepares a slot for a segment of the first length, unless one is ready; `false`
