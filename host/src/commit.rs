@@ -44,6 +44,8 @@ struct State {
     /// A sync runs beside the flushes.
     is_syncing: bool,
     is_gathering: bool,
+    /// How many wait for a flush to end.
+    parked: usize,
     /// Sequences of committers that no flush has released yet.
     waiting: Vec<u64>,
     futures: Vec<FutureWaiter>,
@@ -80,6 +82,7 @@ impl CommitQueue {
                 is_flushing: false,
                 is_syncing: false,
                 is_gathering: false,
+                parked: 0,
                 waiting: Vec::new(),
                 futures: Vec::new(),
                 next_future: 0,
@@ -99,6 +102,27 @@ impl CommitQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until a flush ends, or `limit` has passed.
+    fn park<'q>(
+        &'q self,
+        mut state: MutexGuard<'q, State>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'q, State> {
+        state.parked += 1;
+        state = match limit {
+            None => self
+                .released
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                let waited = self.released.wait_timeout(state, limit);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.parked -= 1;
+        state
+    }
+
     /// Waits until the commit is acknowledged.
     pub(crate) fn wait(&self, shared: &Shared, ticket: Ticket) -> EngineResult<()> {
         if shared.is_acknowledged(ticket)? {
@@ -115,10 +139,7 @@ impl CommitQueue {
                 Err(error) => break Err(error),
             }
             if state.is_flushing {
-                state = self
-                    .released
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.park(state, None);
                 continue;
             }
             let flushed;
@@ -126,10 +147,7 @@ impl CommitQueue {
             match flushed {
                 Ok(()) => {}
                 Err(EngineError::Busy) => {
-                    (state, _) = self
-                        .released
-                        .wait_timeout(state, BUSY_PAUSE)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    state = self.park(state, Some(BUSY_PAUSE));
                 }
                 Err(error @ EngineError::LogFull) => {
                     drop(state);
@@ -205,7 +223,10 @@ impl CommitQueue {
                 index += 1;
             }
         }
-        self.released.notify_all();
+        if state.parked > 0 {
+            // A call of the system even where nobody waits.
+            self.released.notify_all();
+        }
         if !done.is_empty() {
             drop(state);
             for future in done {
@@ -260,10 +281,7 @@ impl CommitQueue {
                 return Ok(());
             }
             if state.is_flushing || state.is_syncing {
-                state = self
-                    .released
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.park(state, None);
                 continue;
             }
             let flushed;
@@ -271,10 +289,7 @@ impl CommitQueue {
             match flushed {
                 Ok(()) => {}
                 Err(EngineError::Busy) => {
-                    (state, _) = self
-                        .released
-                        .wait_timeout(state, BUSY_PAUSE)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    state = self.park(state, Some(BUSY_PAUSE));
                 }
                 Err(error @ EngineError::LogFull) => {
                     drop(state);
@@ -291,10 +306,7 @@ impl CommitQueue {
     pub(crate) fn sync_once(&self, shared: &Shared) -> EngineResult<()> {
         let mut state = self.lock();
         while state.is_flushing || state.is_syncing {
-            state = self
-                .released
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.park(state, None);
         }
         let (_state, flushed) = self.lead(shared, state, true);
         flushed
@@ -362,20 +374,14 @@ impl CommitQueue {
         let mut state = self.lock();
         while !state.is_stopping {
             if state.is_flushing {
-                state = self
-                    .released
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.park(state, None);
                 continue;
             }
             let sync_is_due = period
                 .map(|period| period.saturating_sub(state.last_sync.elapsed()))
                 .is_some_and(|left| left.is_zero());
             if sync_is_due && state.is_syncing {
-                state = self
-                    .released
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.park(state, None);
                 continue;
             }
             if sync_is_due && !shared.is_all_durable() {
