@@ -149,8 +149,9 @@ impl Builder {
         self
     }
 
-    /// Bytes of a log segment, chosen when the database is created: 16 MiB unless
-    /// given. A transaction's writes are a third of it at most.
+    /// The most bytes of a log segment, chosen when the database is created: 16 MiB
+    /// unless given; the log begins with shorter ones. A transaction's writes are a
+    /// third of it at most.
     #[must_use]
     pub fn log_segment_bytes(mut self, bytes: u32) -> Self {
         self.options.segment_bytes = bytes;

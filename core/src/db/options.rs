@@ -41,7 +41,7 @@ pub struct Options {
     /// Bytes that the range tombstones of one memtable and of its run take at most, each
     /// with 16 bytes beside its two keys.
     pub range_bytes: u32,
-    /// Bytes of a log segment, at creation.
+    /// Bytes of a log segment at most, at creation.
     pub segment_bytes: u32,
     /// Log slots at most.
     pub log_slots: u32,
