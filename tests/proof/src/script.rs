@@ -27,6 +27,8 @@ pub enum Action {
     Freeze,
     /// Writes a mark.
     Mark,
+    /// Gives back log slots that hold nothing.
+    Trim,
     /// Freezes, begins a short segment, merges some, and gives slots back.
     Settle(u32),
     /// Reads everything and compares.
@@ -53,6 +55,7 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
             41..=43 => actions.push(Action::Mark),
             44..=45 => actions.push(Action::Freeze),
             48..=50 => actions.push(Action::Settle(random.below(80) as u32)),
+            51..=56 => actions.push(Action::Trim),
             46..=47 => actions.push(Action::Check),
             _ => {}
         }
@@ -251,6 +254,9 @@ impl Player {
                 Err(Error::LogFull) => {}
                 Err(error) => return Err(error.into()),
             },
+            Action::Trim => {
+                engine.trim_log()?;
+            }
             Action::Settle(entries) => {
                 settle(engine, *entries)?;
                 self.acknowledged = self.history.len();
