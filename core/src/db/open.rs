@@ -375,12 +375,17 @@ impl Bringing<'_> {
             options.range_bytes,
         )?;
         let cursors = options.cursors as usize;
-        let value_bytes = inline_value_bytes_max(layout.page_bytes);
         // A memtable that a version lists may be exchanged for its run.
         let run_sources = match (options.runs, listed) {
             (0, listed) if listed > 0 => options.memtables as usize + listed,
             (0, _) => 0,
             _ => options.memtables as usize + RUNS_MAX,
+        };
+        // Without runs no memtable is exchanged, so that its values can be lent.
+        let value_bytes = if run_sources > 0 {
+            inline_value_bytes_max(layout.page_bytes)
+        } else {
+            0
         };
         let cursor_memories = Array::try_new(budget, structure, cursors, |budget, _| {
             let memory = CursorMemory::new(budget, key_bytes, value_bytes, run_sources)?;
