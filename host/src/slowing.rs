@@ -6,10 +6,11 @@
 //! writes beside it would wait for a memtable that its own snapshot pins.
 //!
 //! So from half full on a written byte costs time, the more the less is left: as
-//! long as a merge took the last time, spread over the bytes that are left. All
-//! writers share one clock. What is left then shrinks by a constant factor in the
-//! time of a merge, whatever the speed of the writers, and a merge is never
-//! short of work, since a full memtable waits for it.
+//! long as a merge is thought to take, spread over the bytes that are left. That is
+//! as long as the last one took, or as this one lasts already, where that is more:
+//! it may last as long again. All writers share one clock. What is left then halves
+//! when that time has passed, whatever the speed of the writers, and a merge is
+//! never short of work, since a full memtable waits for it.
 
 use lightning_core::db::FrontRoom;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,7 @@ const MERGE_SHORTEST: Duration = Duration::from_millis(20);
 const MERGE_LONGEST: Duration = Duration::from_secs(5);
 /// Shorter waits add up first: a sleep takes some 50 microseconds more than asked.
 const WAIT_SHORTEST: Duration = Duration::from_micros(200);
-const WAIT_LONGEST: Duration = Duration::from_millis(100);
+const WAIT_LONGEST: Duration = Duration::from_millis(500);
 
 /// The clock that writers share. Times are nanoseconds since it was made.
 pub(crate) struct Slowing {
@@ -66,15 +67,18 @@ impl Slowing {
             return None;
         };
         let now = self.now();
-        if self.since.load(Ordering::Relaxed) == 0 {
+        let mut since = self.since.load(Ordering::Relaxed);
+        if since == 0 {
+            since = now;
             self.since.store(now, Ordering::Relaxed);
         }
+        let lasts = now.saturating_sub(since);
         let taken = self
             .left
             .swap(room.left_bytes, Ordering::Relaxed)
             .saturating_sub(room.left_bytes)
             .min(room.bytes);
-        let price = self.price(room, taken);
+        let price = self.price(room, taken, lasts);
         let longest = nanoseconds(WAIT_LONGEST);
         let pay = |paid: u64| Some((paid.max(now) + price).min(now + longest));
         let before = self
@@ -86,11 +90,11 @@ impl Slowing {
         (wait >= WAIT_SHORTEST).then_some(wait)
     }
 
-    /// Nanoseconds for `taken` bytes.
-    fn price(&self, room: FrontRoom, taken: u64) -> u64 {
+    /// Nanoseconds for `taken` bytes where no memtable was free for `lasts`.
+    fn price(&self, room: FrontRoom, taken: u64, lasts: u64) -> u64 {
         let half = room.bytes / 2;
         let over = half.saturating_sub(room.left_bytes);
-        let merge = Duration::from_nanos(self.lasted.load(Ordering::Relaxed))
+        let merge = Duration::from_nanos(self.lasted.load(Ordering::Relaxed).max(lasts))
             .clamp(MERGE_SHORTEST, MERGE_LONGEST);
         let parts = u128::from(taken) * u128::from(over) * merge.as_nanos();
         let whole = u128::from(room.left_bytes.max(1)) * u128::from(half.max(1));
@@ -127,7 +131,7 @@ mod tests {
         let slowing = Slowing::new();
         let prices: Vec<u64> = [900_000, 524_288, 400_000, 100_000, 1_000, 0]
             .iter()
-            .map(|left| slowing.price(room(*left).unwrap(), 100))
+            .map(|left| slowing.price(room(*left).unwrap(), 100, 0))
             .collect();
         assert_eq!(prices[..2], [0, 0]);
         assert!(prices.is_sorted());
@@ -144,10 +148,24 @@ mod tests {
         // Writers without any speed limit of their own, on a clock that stands.
         while waited < MERGE_ASSUMED {
             left -= 256;
-            let price = slowing.price(room(left).unwrap(), 256);
+            let price = slowing.price(room(left).unwrap(), 256, 0);
             waited += Duration::from_nanos(price);
         }
         assert!((20_000..300_000).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn a_merge_that_lasts_is_thought_to_last_as_long_again() {
+        let slowing = Slowing::new();
+        let mut left = 1 << 20;
+        let mut waited = Duration::ZERO;
+        // Twenty times as long as the last one.
+        while waited < 20 * MERGE_ASSUMED {
+            left -= 256;
+            let lasts = nanoseconds(waited);
+            waited += Duration::from_nanos(slowing.price(room(left).unwrap(), 256, lasts));
+        }
+        assert!(left > 256, "{left}");
     }
 
     #[test]
