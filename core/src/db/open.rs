@@ -324,7 +324,8 @@ impl Bringing<'_> {
                         budget,
                         options.memtable_bytes as usize,
                         options.range_bytes,
-                    )?,
+                    )?
+                    .with_filter(budget, options.memtable_filter_bytes())?,
                     pins: AtomicU32::new(0),
                     state: AtomicU8::new(if index == 0 { STATE_ACTIVE } else { STATE_FREE }),
                     successor: AtomicU32::new(NONE),

@@ -123,7 +123,7 @@ impl Options {
             page_bytes: 1_024,
             max_memory_bytes: 40 << 10,
             cache_bytes: 6 << 10,
-            memtable_bytes: 2_304,
+            memtable_bytes: 2_240,
             memtables: 2,
             runs: 0,
             segment_bytes: 64 << 10,
@@ -132,7 +132,7 @@ impl Options {
             log_buffer_bytes: 512,
             write_buffer_bytes: 4 << 10,
             transactions: 1,
-            transaction_bytes: 720,
+            transaction_bytes: 700,
             value_bytes_max: 0,
             read_set_bytes: 96,
             snapshots: 3,
@@ -188,6 +188,16 @@ impl Options {
             return problem(OptionProblem::CacheBytes);
         }
         Ok(())
+    }
+
+    /// Bytes of a memtable's filter: ten bits a key where entries take 160 bytes of the
+    /// arena. Without runs, memory is scarce, and there is none.
+    pub(super) fn memtable_filter_bytes(&self) -> usize {
+        if self.runs > 0 {
+            self.memtable_bytes as usize / 128
+        } else {
+            0
+        }
     }
 
     /// The memory of runs, where `listed` stand on the trees already.

@@ -148,16 +148,24 @@ fn mix(hash: u64) -> u64 {
     hash ^ hash >> 32
 }
 
+/// The number of the block of a hash in a filter of so many, and the bit in each of its
+/// words.
+#[inline]
+#[must_use]
+pub fn filter_bits(blocks: usize, hash: u64) -> (usize, [u32; 8]) {
+    let block = (hash >> 32).wrapping_mul(blocks as u64) >> 32;
+    let low = hash as u32;
+    (
+        block as usize,
+        SALTS.map(|salt| 1 << (low.wrapping_mul(salt) >> 27)),
+    )
+}
+
 /// Where the block of a hash begins in a filter of `filter_bytes`, and its bits.
 #[inline]
 fn block_of(filter_bytes: usize, hash: u64) -> (usize, [u32; 8]) {
-    let blocks = (filter_bytes / FILTER_BLOCK_BYTES) as u64;
-    let block = (hash >> 32).wrapping_mul(blocks) >> 32;
-    let low = hash as u32;
-    (
-        block as usize * FILTER_BLOCK_BYTES,
-        SALTS.map(|salt| 1 << (low.wrapping_mul(salt) >> 27)),
-    )
+    let (block, bits) = filter_bits(filter_bytes / FILTER_BLOCK_BYTES, hash);
+    (block * FILTER_BLOCK_BYTES, bits)
 }
 
 /// Adds a key's hash to a filter.

@@ -14,6 +14,7 @@ use super::list::{self, Target};
 use super::{CommitSize, Memtable};
 use crate::error::KeySample;
 use crate::error::{Error, Limit, Result};
+use crate::format::run::filter_hash;
 use crate::sync::Ordering;
 use core::cmp;
 
@@ -189,6 +190,10 @@ impl Commit<'_, '_> {
         let count = memtable.points.load(Ordering::Relaxed);
         let height = list::height_of(count, arena.levels());
         let node = append(pen, record, self.head.sequence, height)?;
+        if memtable.filter.is_there() {
+            let hash = filter_hash(record.table, record.key);
+            memtable.filter.insert(hash);
+        }
         let rank = list::rank_of(record.table, record.key);
         for level in 0..height {
             if let Some(rung) = pen.link(pen.finger(level), node, rank) {

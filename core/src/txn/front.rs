@@ -217,15 +217,17 @@ impl<'e> View<'e> {
         let mut hidden = None;
         {
             let traversal = pager.enter();
-            let mut hash = None;
+            let hash = filter_hash(table, key);
             for place in places(self.relevant) {
                 let id = self.source(place);
                 if let Some(slot) = id.memtable().and_then(|index| self.front.memtable(index)) {
-                    if let Some(entry) = slot.memtable.lookup(table, key, self.sequence) {
+                    let found = slot
+                        .memtable
+                        .lookup_hashed((table, key), hash, self.sequence);
+                    if let Some(entry) = found {
                         return Ok(self.said(entry, Some(slot)));
                     }
                 } else if let Some((number, run)) = self.run(id) {
-                    let hash = *hash.get_or_insert_with(|| filter_hash(table, key));
                     if run.record().newest.is_some()
                         && self.front.runs.may_hold(&traversal, number, hash)
                     {
