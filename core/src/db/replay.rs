@@ -121,12 +121,6 @@ impl Engine {
 
     /// Freezes the full memtable and merges until the next one is free.
     fn make_room_for_replay(&self, size: &CommitSize) -> Result<()> {
-        if self.log.is_none() {
-            return Err(Error::MemoryPlan {
-                needed_bytes: self.memory_bytes + size.key_bytes,
-                limit_bytes: self.memory_bytes,
-            });
-        }
         loop {
             let frozen = {
                 let mut sequencer = self.sequencer.lock();
@@ -134,6 +128,13 @@ impl Engine {
             };
             match frozen {
                 Ok(()) => return self.mark_replayed(),
+                // Nothing is written, so that all of the log has to fit into memory.
+                Err(Error::FrontFull | Error::StorageFull) if self.log.is_none() => {
+                    return Err(Error::MemoryPlan {
+                        needed_bytes: self.memory_bytes + u64::from(self.options.memtable_bytes),
+                        limit_bytes: self.memory_bytes,
+                    });
+                }
                 Err(Error::FrontFull | Error::StorageFull) => {
                     let progress = self.merge_for_replay()?;
                     if !progress {

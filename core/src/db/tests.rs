@@ -602,3 +602,43 @@ fn a_file_gives_back_what_it_does_not_need() {
     assert_eq!(rows(&engine, 16).unwrap().len(), 21);
     verify(&engine);
 }
+
+/// What several memtables held is read from the log without a write.
+#[test]
+fn a_long_log_opens_for_reading_only() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let options = busy_options();
+    let engine = create(&storage, &options).unwrap();
+    let put = PutOptions::default();
+    let mut number = 0_u32;
+    // Until no memtable is left, with nothing merged.
+    loop {
+        match engine.put(16, &number.to_be_bytes(), &[7; 100], put, 0) {
+            Ok(_) => number += 1,
+            Err(Error::LogFull) => {
+                engine.flush_step(true).unwrap();
+                let log = Budgeted {
+                    entries: 0,
+                    ..Budgeted::default()
+                };
+                engine.poll_maintenance(log).unwrap();
+            }
+            Err(error) => {
+                assert_eq!(error, Error::FrontFull);
+                break;
+            }
+        }
+        if number.is_multiple_of(8) {
+            engine.flush_step(true).unwrap();
+        }
+    }
+    engine.flush_step(true).unwrap();
+    drop(engine);
+    let image = storage.crash_image(lightning_sim::CrashMode::Synced, 0);
+    let reading = Options {
+        read_only: true,
+        ..options
+    };
+    let engine = open(&image, &reading).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap().len(), number as usize);
+}

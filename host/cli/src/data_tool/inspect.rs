@@ -28,6 +28,7 @@ pub(super) fn info(context: &Context<'_>) -> Result<Exit, Failure> {
             ("value_bytes_max", statistics.value_bytes_max as u64),
             ("file_bytes", engine.store.file_bytes),
             ("used_bytes", engine.store.used_bytes),
+            ("runs", u64::from(engine.runs)),
             ("last_commit", engine.appended_sequence),
         ] {
             object.insert(name.to_owned(), value.into());
@@ -42,6 +43,7 @@ pub(super) fn info(context: &Context<'_>) -> Result<Exit, Failure> {
         writeln!(out, "longest value    {} bytes", statistics.value_bytes_max)?;
         writeln!(out, "page file        {} bytes", engine.store.file_bytes)?;
         writeln!(out, "  of it used     {} bytes", engine.store.used_bytes)?;
+        writeln!(out, "runs             {}", engine.runs)?;
         writeln!(out, "last commit      {}", engine.appended_sequence)?;
         writeln!(out, "tables           {}", tables.len())?;
         for (table, entries) in &tables {
