@@ -111,6 +111,16 @@ impl Builder {
         self
     }
 
+    /// With [`runs`](Self::runs) of 0: how long a read transaction may keep writers waiting
+    /// for memory; then its reads fail with an error that says it is too old. As long as
+    /// it is open unless given.
+    #[must_use]
+    pub fn snapshot_deadline(mut self, deadline: Duration) -> Self {
+        let milliseconds = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        self.options.snapshot_deadline_ms = milliseconds.max(1);
+        self
+    }
+
     /// The most bytes that one transaction may write, at most a third of a memtable
     /// and of a log segment: 4 MiB, or as much as these allow, unless given. Each of
     /// the [`write_transactions`](Self::write_transactions) has as much memory planned.

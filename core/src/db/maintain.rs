@@ -27,7 +27,7 @@ use crate::format::catalogue::RootRecord;
 use crate::format::leaf::EntryKind;
 use crate::pager::{FlipInput, RunList};
 use crate::sync::Ordering;
-use crate::txn::{SourceId, Sources, VersionState};
+use crate::txn::{MemtableSlot, SourceId, Sources, VersionState};
 use lightning_platform::IoErrorKind;
 
 /// How much one call may do.
@@ -429,7 +429,7 @@ impl Engine {
         // before it began.
         self.front
             .versions
-            .publish(self.pager.epochs(), &state)
+            .publish(self.pager.epochs(), &state, sequencer.wall_time_ms)
             .map_err(|_| self.poison(Error::Internal(242)))?;
         self.merged.store(merged_sequence, Ordering::SeqCst);
         sequencer.validation_floor = sequencer.validation_floor.max(publishing.validation_floor);
@@ -490,6 +490,20 @@ impl Engine {
         }
     }
 
+    /// Without runs: takes a memtable that is in the trees from snapshots that are past
+    /// their deadline, where writers have no other one left.
+    fn end_old_readers(&self, index: u32) -> bool {
+        let deadline_ms = self.options.snapshot_deadline_ms;
+        let is_free = |slot: &MemtableSlot| slot.state.load(Ordering::Acquire) == STATE_FREE;
+        if deadline_ms == 0 || self.front.memtables.iter().any(is_free) {
+            return false;
+        }
+        let now_ms = self.sequencer.lock().wall_time_ms;
+        self.front
+            .versions
+            .end_readers_of(index, now_ms.saturating_sub(deadline_ms))
+    }
+
     /// Gives back memtables that are in runs or trees, and slots of runs that are in
     /// the trees, where nobody reads them any more.
     pub(super) fn give_back(&self, maintenance: &mut Maintenance) -> Result<bool> {
@@ -501,10 +515,18 @@ impl Engine {
             let retired = maintenance.retired.get_mut(index as usize);
             let stamp = retired.as_ref().and_then(|retired| **retired);
             let epochs = self.pager.epochs();
-            if self
+            let is_listed = self
                 .front
                 .versions
-                .lists(epochs, SourceId::of_memtable(index))
+                .lists(epochs, SourceId::of_memtable(index));
+            if is_listed && self.end_old_readers(index) {
+                if let Some(retired) = retired {
+                    *retired = Some(epochs.retire());
+                }
+                any = true;
+                continue;
+            }
+            if is_listed
                 || stamp.is_some_and(|stamp| !epochs.is_unseen(stamp))
                 || slot.pins.load(Ordering::Acquire) > 0
             {

@@ -382,8 +382,8 @@ impl Bringing<'_> {
             (0, _) => 0,
             _ => options.memtables as usize + RUNS_MAX,
         };
-        // Without runs no memtable is exchanged, so that its values can be lent.
-        let value_bytes = if run_sources > 0 {
+        // Where no memtable is taken from a snapshot, its values can be lent.
+        let value_bytes = if run_sources > 0 || options.snapshot_deadline_ms > 0 {
             inline_value_bytes_max(layout.page_bytes)
         } else {
             0

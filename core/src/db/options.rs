@@ -63,6 +63,10 @@ pub struct Options {
     pub read_set_bytes: u32,
     /// Snapshots open at once, those of transactions included.
     pub snapshots: u32,
+    /// Without runs, how long a snapshot may keep the last memtable from writers, in
+    /// milliseconds of the wall time that commits bring; then its reads answer
+    /// [`Error::SnapshotTooOld`]. 0 for as long as it is open.
+    pub snapshot_deadline_ms: u64,
     /// Cursors open at once.
     pub cursors: u32,
     /// Traversals under way at once; more wait a moment.
@@ -103,6 +107,7 @@ impl Default for Options {
             value_bytes_max: 2 << 20,
             read_set_bytes: 64 << 10,
             snapshots: 256,
+            snapshot_deadline_ms: 0,
             cursors: 256,
             reader_slots: 64,
             file_bytes_max: 256 << 30,
@@ -123,7 +128,7 @@ impl Options {
             page_bytes: 1_024,
             max_memory_bytes: 40 << 10,
             cache_bytes: 6 << 10,
-            memtable_bytes: 2_240,
+            memtable_bytes: 2_208,
             memtables: 2,
             runs: 0,
             segment_bytes: 64 << 10,

@@ -642,3 +642,54 @@ fn a_long_log_opens_for_reading_only() {
     let engine = open(&image, &reading).unwrap();
     assert_eq!(rows(&engine, 16).unwrap().len(), number as usize);
 }
+
+/// Without runs a reader that stays keeps a memtable, but not for ever.
+#[test]
+fn a_snapshot_past_its_deadline_gives_way() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let options = Options {
+        runs: 0,
+        memtables: 2,
+        snapshot_deadline_ms: 1_000,
+        ..busy_options()
+    };
+    let engine = create(&storage, &options).unwrap();
+    let put = PutOptions::default();
+    let _ = engine.put(16, b"first", b"1", put, 10_000).unwrap();
+    engine.flush_step(true).unwrap();
+    let snapshot = engine.snapshot(0).unwrap();
+    let view = engine.view(&snapshot, 16, true).unwrap();
+    let mut cursor = engine.cursor(&view, true).unwrap();
+    cursor.seek(CursorPosition::First).unwrap();
+    let write_until_stuck = |now_ms| {
+        for number in 0..2_000_u32 {
+            let mut attempts = 0;
+            while let Err(error) = engine.put(16, &number.to_be_bytes(), &[7; 90], put, now_ms) {
+                assert!(matches!(error, Error::FrontFull | Error::LogFull));
+                match engine.flush_step(true) {
+                    Ok(_) | Err(Error::LogFull) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+                engine.poll_maintenance(Budgeted::default()).unwrap();
+                attempts += 1;
+                if attempts > 100 {
+                    return true;
+                }
+            }
+        }
+        false
+    };
+    assert!(write_until_stuck(10_500), "it may keep its memtable");
+    let found = engine.get(&view, b"first", true).unwrap().unwrap();
+    assert_eq!(found.stored().inline(), Some(&b"1"[..]));
+    drop(found);
+    assert!(!write_until_stuck(12_000));
+    let late = engine.get(&view, b"first", true);
+    assert!(matches!(late, Err(Error::SnapshotTooOld)));
+    drop(late);
+    assert_eq!(cursor.advance(), Err(Error::SnapshotTooOld));
+    drop(cursor);
+    engine.end(snapshot);
+    engine.flush_step(true).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap().len(), 2_001);
+}

@@ -393,6 +393,8 @@ impl Engine {
         origin: u32,
         records: impl Iterator<Item = Record<'r>> + Clone,
     ) -> Result<Ticket> {
+        // A commit that is refused tells the time, too.
+        sequencer.wall_time_ms = sequencer.wall_time_ms.max(now_ms.min(WALL_TIME_MAX_MS));
         let frame_bytes = self.log_bytes_for(records.clone());
         let promised = self.log_promised.load(Ordering::SeqCst) + frame_bytes;
         if promised > self.log_room.load(Ordering::SeqCst) {
@@ -404,7 +406,6 @@ impl Engine {
             });
         }
         let sequence = self.appended.load(Ordering::Relaxed) + 1;
-        sequencer.wall_time_ms = sequencer.wall_time_ms.max(now_ms.min(WALL_TIME_MAX_MS));
         let wall_time_ms = sequencer.wall_time_ms;
         self.insert(
             sequencer,
@@ -485,7 +486,7 @@ impl Engine {
         // Published before anything is in it: see `txn::version`.
         self.front
             .versions
-            .publish_leaving(self.pager.epochs(), &state, 1)
+            .publish_leaving(self.pager.epochs(), &state, sequencer.wall_time_ms, 1)
             .map_err(|_| full())?;
         slot.successor.store(NONE, Ordering::Relaxed);
         slot.state.store(STATE_ACTIVE, Ordering::Release);

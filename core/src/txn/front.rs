@@ -8,7 +8,7 @@
 
 use super::version::{MEMTABLES_MAX, SOURCES_MAX, SourceId, Versions};
 use crate::btree::{Found, Root};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::leaf::EntryKind;
 use crate::format::run::filter_hash;
 use crate::mem::Array;
@@ -195,8 +195,8 @@ impl<'e> View<'e> {
     /// What the front says of a key.
     ///
     /// # Errors
-    /// I/O or corruption; [`Error::WouldRead`](crate::error::Error::WouldRead) where a
-    /// page is not in memory and reading was not allowed.
+    /// I/O or corruption; [`Error::WouldRead`] where a page is not in memory and reading
+    /// was not allowed; [`Error::SnapshotTooOld`] without runs.
     #[inline]
     pub fn lookup(&self, pager: &'e Pager, key: &[u8], may_read: bool) -> Result<Lookup<'e>> {
         if let Some(own) = self.own
@@ -227,6 +227,8 @@ impl<'e> View<'e> {
                     if let Some(entry) = found {
                         return Ok(self.said(entry, Some(slot)));
                     }
+                } else if id == SourceId::GONE {
+                    return Err(Error::SnapshotTooOld);
                 } else if let Some((number, run)) = self.run(id) {
                     if run.record().newest.is_some()
                         && self.front.runs.may_hold(&traversal, number, hash)
@@ -303,10 +305,11 @@ impl Front {
     /// Whether a source may hold something with at most `sequence`.
     fn is_relevant(&self, version: u32, place: usize, id: SourceId, sequence: u64) -> bool {
         let Some(index) = id.memtable() else {
-            return id
-                .run()
-                .and_then(|slot| self.runs.run(slot))
-                .is_some_and(|run| run.record().first_sequence <= sequence);
+            return id == SourceId::GONE
+                || id
+                    .run()
+                    .and_then(|slot| self.runs.run(slot))
+                    .is_some_and(|run| run.record().first_sequence <= sequence);
         };
         let first = self
             .memtable(index)

@@ -20,7 +20,7 @@ use super::front::{Lent, View, places};
 use super::lent::{CursorMemory, Stored, Visible, key_area};
 use super::version::{MEMTABLES_MAX, SOURCES_MAX, SourceId};
 use crate::btree::{CursorPosition, TreeCursor};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::bytes::put;
 use crate::format::leaf::EntryKind;
 use crate::memtable::{Cursor, Memtable};
@@ -335,7 +335,7 @@ impl<'e> MergedCursor<'e> {
         self.held = Held::Nothing;
         loop {
             if !matches!(way, Move::Step(_)) {
-                self.load_words();
+                self.load_words()?;
             }
             self.move_pages(way)?;
             if self.view.is_tree_only() && self.tree.is_valid() && self.tree.is_plain() {
@@ -371,7 +371,7 @@ impl<'e> MergedCursor<'e> {
     }
 
     /// Reads which sources there are now.
-    fn load_words(&mut self) {
+    fn load_words(&mut self) -> Result<()> {
         self.has_memtables = false;
         for place in places(self.view.relevant) {
             let id = self.view.source(place);
@@ -379,7 +379,11 @@ impl<'e> MergedCursor<'e> {
             if let Some(word) = self.words.get_mut(place) {
                 *word = id;
             }
+            if id == SourceId::GONE {
+                return Err(Error::SnapshotTooOld);
+            }
         }
+        Ok(())
     }
 
     fn words_changed(&self) -> bool {

@@ -53,6 +53,9 @@ impl SourceId {
     const RUN: u32 = 1 << 31;
     /// Names nothing.
     pub const NONE: Self = Self(u32::MAX);
+    /// Stands where a memtable was that was needed for writes: see
+    /// [`Versions::end_readers_of`].
+    pub const GONE: Self = Self(u32::MAX - 1);
 
     /// Names a memtable.
     #[must_use]
@@ -77,7 +80,8 @@ impl SourceId {
     #[inline]
     #[must_use]
     pub fn run(self) -> Option<u32> {
-        (self.0 & Self::RUN != 0 && self != Self::NONE).then_some(self.0 & !Self::RUN)
+        let names_run = self.0 & Self::RUN != 0 && self.0 < Self::GONE.0;
+        names_run.then_some(self.0 & !Self::RUN)
     }
 }
 
@@ -163,6 +167,8 @@ pub struct VersionState {
 
 struct Version {
     readers: AtomicU32,
+    /// The wall time when another one took its place.
+    replaced_ms: AtomicU64,
     generation: AtomicU64,
     merged_sequence: AtomicU64,
     roots: [AtomicU64; ROOT_WORDS],
@@ -215,6 +221,7 @@ impl Versions {
         let structure = MemoryUse::Structure;
         let versions = Array::new(budget, structure, count, |_| Version {
             readers: AtomicU32::new(0),
+            replaced_ms: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             merged_sequence: AtomicU64::new(0),
             roots: [const { AtomicU64::new(0) }; ROOT_WORDS],
@@ -235,12 +242,12 @@ impl Versions {
         })
     }
 
-    /// Makes `state` the current version.
+    /// Makes `state` the current version, at a wall time.
     ///
     /// # Errors
     /// [`Error::Busy`] while every slot is held: ask [`has_room`](Self::has_room) first.
-    pub fn publish(&self, epochs: &Epochs, state: &VersionState) -> Result<()> {
-        self.publish_leaving(epochs, state, 0)
+    pub fn publish(&self, epochs: &Epochs, state: &VersionState, now_ms: u64) -> Result<()> {
+        self.publish_leaving(epochs, state, now_ms, 0)
     }
 
     /// Makes `state` the current version, if `left` slots are free afterwards.
@@ -251,6 +258,7 @@ impl Versions {
         &self,
         epochs: &Epochs,
         state: &VersionState,
+        now_ms: u64,
         left: usize,
     ) -> Result<()> {
         let mut slots = self.slots.lock();
@@ -266,6 +274,9 @@ impl Versions {
         version.write(state);
         let index = u32::try_from(free).map_err(|_| Error::Internal(102))?;
         let before = self.current.swap(index, Ordering::SeqCst);
+        if let Some(before) = self.versions.get(before as usize) {
+            before.replaced_ms.store(now_ms, Ordering::Relaxed);
+        }
         let retired = epochs.retire();
         if let Some(slot) = slots.get_mut(before as usize) {
             *slot = Slot::Replaced(retired);
@@ -441,6 +452,38 @@ impl Versions {
                 word.store(SourceId::of_run(run).0, Ordering::SeqCst);
             }
         }
+    }
+
+    /// Takes a memtable from every version that lists it, where all of them were replaced
+    /// before `deadline_ms`: their readers then find that they are too old. Without runs
+    /// that is how a reader that stays doesn't stop writers for ever. Whether it was done.
+    pub fn end_readers_of(&self, memtable: u32, deadline_ms: u64) -> bool {
+        let slots = self.slots.lock();
+        let source = SourceId::of_memtable(memtable);
+        let lists = |version: &&Version| {
+            version
+                .sources
+                .iter()
+                .any(|word| word.load(Ordering::Relaxed) == source.0)
+        };
+        let listing = || {
+            slots
+                .iter()
+                .zip(self.versions.iter())
+                .filter(|(slot, _)| **slot != Slot::Free)
+                .filter(|(_, version)| lists(version))
+        };
+        let may_end = listing().all(|(slot, version)| {
+            *slot != Slot::Current && version.replaced_ms.load(Ordering::Relaxed) < deadline_ms
+        });
+        for (_, version) in listing().filter(|_| may_end) {
+            for word in &version.sources {
+                if word.load(Ordering::Relaxed) == source.0 {
+                    word.store(SourceId::GONE.0, Ordering::SeqCst);
+                }
+            }
+        }
+        may_end
     }
 
     fn state(&self, index: u32) -> VersionState {
