@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lightning_core::btree::CursorPosition;
 use lightning_core::db::{
     Budgeted, Durability, Engine, Isolation, OpenInput, Options, PutOptions, TableView, Ticket,
+    Transaction,
 };
 use lightning_core::error::{Error, Result};
 use lightning_core::txn::{Snapshot, Stored};
@@ -16,12 +17,34 @@ use lightning_sim::{SimMemory, SimOptions, SimStorage, SimWait, mix};
 /// The tables that checks write to.
 pub const TABLES: [u32; 2] = [16, 40];
 
-/// One key's change in a commit; `None` removes it.
+/// What a change does to its key.
+#[derive(Clone)]
+pub enum What {
+    Put(Vec<u8>),
+    Delete,
+    /// Deletes it and all keys after it, up to the exclusive end; none: the table's.
+    DeleteTo(Option<Vec<u8>>),
+}
+
+/// One change in a commit.
 #[derive(Clone)]
 pub struct Change {
     pub table: u32,
     pub key: Vec<u8>,
-    pub value: Option<Vec<u8>>,
+    pub what: What,
+}
+
+impl Change {
+    /// Whether it says something of that key.
+    pub fn touches(&self, table: u32, key: &[u8]) -> bool {
+        self.table == table
+            && match &self.what {
+                What::Put(_) | What::Delete => self.key == key,
+                What::DeleteTo(to) => {
+                    self.key.as_slice() <= key && to.as_ref().is_none_or(|to| key < to.as_slice())
+                }
+            }
+    }
 }
 
 /// A device and the sizes of a database on it.
@@ -56,12 +79,18 @@ pub fn busy_options() -> Options {
         tree_levels: 6,
         stage_pages: 3,
         slice_bytes_min: 4 << 10,
+        runs: 2,
+        // The least: two keys of a quarter page.
+        range_bytes: 528,
         ..Options::default()
     }
 }
 
+/// How many setups there are.
+pub const SETUPS: usize = 7;
+
 /// Every device and configuration that the checks run on.
-pub fn setups() -> [Setup; 5] {
+pub fn setups() -> [Setup; SETUPS] {
     let busy = busy_options();
     // Segments that are soon full, where blocks are small enough for it.
     let rotating = Options {
@@ -76,11 +105,30 @@ pub fn setups() -> [Setup; 5] {
             value_bytes_longest: 1_400,
         },
         Setup {
+            name: "six runs",
+            sim: SimOptions::disk(512),
+            options: Options {
+                memtable_bytes: 6 << 10,
+                filter_bytes: 32,
+                runs: 6,
+                ..rotating
+            },
+            value_bytes_longest: 1_400,
+        },
+        Setup {
+            name: "no runs",
+            sim: SimOptions::disk(512),
+            options: Options { runs: 0, ..busy },
+            value_bytes_longest: 1_400,
+        },
+        Setup {
             name: "disk 4096",
             sim: SimOptions::disk(4_096),
             options: Options {
                 page_bytes: 4_096,
                 cache_bytes: 256 << 10,
+                runs: 4,
+                range_bytes: 2_064,
                 ..busy
             },
             value_bytes_longest: 1_400,
@@ -99,6 +147,7 @@ pub fn setups() -> [Setup; 5] {
             sim: SimOptions::flash(256, 4_096, 16 << 20),
             options: Options {
                 file_bytes_max: 4 << 20,
+                runs: 1,
                 ..rotating
             },
             value_bytes_longest: 1_400,
@@ -173,18 +222,43 @@ pub struct Model {
 impl Model {
     pub fn apply(&mut self, changes: &[Change]) {
         for change in changes {
-            let Change { table, key, value } = change;
-            let before = match value {
-                Some(value) => {
-                    self.digest = self.digest.wrapping_add(row_digest(*table, key, value));
-                    self.rows.insert((*table, key.clone()), value.clone())
+            let (table, key) = (change.table, change.key.clone());
+            match &change.what {
+                What::Put(value) => {
+                    self.digest = self.digest.wrapping_add(row_digest(table, &key, value));
+                    let before = self.rows.insert((table, key.clone()), value.clone());
+                    self.gone(table, &key, before);
                 }
-                None => self.rows.remove(&(*table, key.clone())),
-            };
-            if let Some(before) = before {
-                self.digest = self.digest.wrapping_sub(row_digest(*table, key, &before));
+                What::Delete => {
+                    let before = self.rows.remove(&(table, key.clone()));
+                    self.gone(table, &key, before);
+                }
+                What::DeleteTo(to) => {
+                    let end = match to {
+                        Some(to) => (table, to.clone()),
+                        None => (table + 1, Vec::new()),
+                    };
+                    let mut covered = self.rows.split_off(&(table, key));
+                    self.rows.append(&mut covered.split_off(&end));
+                    for ((table, key), value) in covered {
+                        self.gone(table, &key, Some(value));
+                    }
+                }
             }
         }
+    }
+
+    fn gone(&mut self, table: u32, key: &[u8], value: Option<Vec<u8>>) {
+        if let Some(value) = value {
+            self.digest = self.digest.wrapping_sub(row_digest(table, key, &value));
+        }
+    }
+
+    /// A table's rows, in order.
+    pub fn table(&self, table: u32) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
+        self.rows
+            .range((table, Vec::new())..(table + 1, Vec::new()))
+            .map(|((_, key), value)| (key.as_slice(), value.as_slice()))
     }
 }
 
@@ -242,28 +316,40 @@ pub fn digest(engine: &Engine) -> Result<u64> {
     found
 }
 
-/// Commits changes: one as a put or delete, several as a transaction.
+/// Commits changes: one put or delete as such, others as a transaction.
 pub fn commit(engine: &Engine, changes: &[Change]) -> Result<Ticket> {
-    let put = PutOptions::default();
     if let [change] = changes {
-        return match &change.value {
-            Some(value) => engine.put(change.table, &change.key, value, put, 0),
-            None => engine.delete(change.table, &change.key, 0),
-        };
+        match &change.what {
+            What::Put(value) => {
+                let put = PutOptions::default();
+                return engine.put(change.table, &change.key, value, put, 0);
+            }
+            What::Delete => return engine.delete(change.table, &change.key, 0),
+            What::DeleteTo(_) => {}
+        }
     }
     let mut transaction = engine.begin(0, Isolation::Snapshot)?;
     for change in changes {
-        let Change { table, key, value } = change;
-        let written = match value {
-            Some(value) => engine.transaction_put(&mut transaction, *table, key, value, put),
-            None => engine.transaction_delete(&mut transaction, *table, key),
-        };
-        if let Err(error) = written {
+        if let Err(error) = write(engine, &mut transaction, change) {
             engine.rollback(transaction);
             return Err(error);
         }
     }
     engine.commit(transaction, 0, 0)
+}
+
+/// Writes one change in a transaction.
+pub fn write(engine: &Engine, transaction: &mut Transaction, change: &Change) -> Result<()> {
+    let Change { table, key, what } = change;
+    match what {
+        What::Put(value) => {
+            engine.transaction_put(transaction, *table, key, value, PutOptions::default())
+        }
+        What::Delete => engine.transaction_delete(transaction, *table, key),
+        What::DeleteTo(to) => {
+            engine.transaction_delete_range(transaction, *table, key, to.as_deref())
+        }
+    }
 }
 
 /// Flushes and maintains after a commit found no room; false where nothing
@@ -286,26 +372,46 @@ pub fn make_room(engine: &Engine, error: Error) -> Result<bool> {
 /// How often a commit that finds no room is tried again.
 pub const ATTEMPTS_MAX: u32 = 200;
 
-/// Merges everything that is in memtables.
+/// Merges everything into the trees.
 ///
 /// # Panics
 /// When it doesn't end.
 pub fn drain(engine: &Engine) -> Result<()> {
-    engine.flush_step(true)?;
-    let mut attempts = 0;
-    while let Err(error) = engine.freeze_front() {
-        make_room(engine, error)?;
-        attempts += 1;
-        assert!(attempts < ATTEMPTS_MAX, "no memtable becomes free");
-    }
-    engine.flush_step(true)?;
     for _ in 0..100_000 {
-        let progress = engine.poll_maintenance(Budgeted::default())?;
-        if progress.wants_sync {
-            engine.flush_step(true)?;
-        } else if !progress.worked {
-            return Ok(());
+        match engine.drain() {
+            Ok(false) => return Ok(()),
+            Ok(true) => match engine.flush_step(true) {
+                Ok(_) | Err(Error::LogFull) => {}
+                Err(error) => return Err(error),
+            },
+            Err(error) => {
+                make_room(engine, error)?;
+                continue;
+            }
         }
+        engine.poll_maintenance(Budgeted::default())?;
     }
     panic!("maintenance doesn't end");
+}
+
+/// Checks every page, and that nothing is in use that belongs to nothing. While
+/// something is being built there is nothing to check.
+pub fn verify(engine: &Engine) -> std::result::Result<(), String> {
+    let mut buffer = vec![0; engine.verify_buffer_bytes()];
+    match engine.verify(&mut buffer, &mut |_| {}) {
+        Ok(found) if found.leaked_units > 0 => Err(format!("{} units leaked", found.leaked_units)),
+        Ok(_) | Err(Error::Busy) => Ok(()),
+        Err(error) => Err(format!("verify: {error}")),
+    }
+}
+
+/// Merges everything into the trees, checks every page and that all rows are as before.
+pub fn drain_and_verify(engine: &Engine, expected: u64) -> std::result::Result<(), String> {
+    drain(engine).map_err(|error| format!("draining: {error}"))?;
+    verify(engine).map_err(|reason| format!("drained, {reason}"))?;
+    match digest(engine) {
+        Ok(found) if found == expected => Ok(()),
+        Ok(_) => Err("draining changed rows".into()),
+        Err(error) => Err(format!("drained, reading: {error}")),
+    }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use lightning_core::db::{Budgeted, Engine, Options};
 use lightning_core::error::Error;
+use lightning_core::txn::Snapshot;
 use lightning_platform::Storage;
 use lightning_sim::Random;
 
 use crate::engine::{
-    ATTEMPTS_MAX, Change, Model, TABLES, commit, create_on, digest, make_room, open_on,
+    ATTEMPTS_MAX, Change, Model, TABLES, What, commit, create_on, digest, digest_of, make_room,
+    open_on,
 };
 
 /// One step of a run.
@@ -31,8 +33,14 @@ pub enum Action {
     Trim,
     /// Freezes, begins a short segment, merges some, and gives slots back.
     Settle(u32),
-    /// Reads everything and compares.
+    /// Reads everything and compares; what snapshots see that are held, too.
     Check,
+    /// Begins a snapshot and keeps it.
+    Hold,
+    /// Compares what the oldest snapshot sees, and lets it go.
+    Release,
+    /// Asks that everything be merged.
+    Drain,
     /// Lets the engine go and opens again.
     Reopen,
 }
@@ -57,6 +65,9 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
             48..=50 => actions.push(Action::Settle(random.below(80) as u32)),
             51..=56 => actions.push(Action::Trim),
             46..=47 => actions.push(Action::Check),
+            57..=64 => actions.push(Action::Hold),
+            65..=69 => actions.push(Action::Release),
+            70 => actions.push(Action::Drain),
             _ => {}
         }
     }
@@ -68,30 +79,52 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
     actions
 }
 
+/// Deletes a range, mostly a short one.
+fn range_delete(random: &mut Random) -> Change {
+    let first = random.below(120);
+    let to = (!random.chance(1, 12)).then(|| {
+        let most = [3, 12, 60][random.below(3) as usize];
+        format!("key{:03}", first + 1 + random.below(most)).into_bytes()
+    });
+    Change {
+        table: TABLES[random.below(2) as usize],
+        key: format!("key{first:03}").into_bytes(),
+        what: What::DeleteTo(to),
+    }
+}
+
 fn changes(random: &mut Random, value_bytes_longest: u64) -> Vec<Change> {
     let count = [1, 1, 1, 4][random.below(4) as usize];
     let mut changes: Vec<Change> = Vec::new();
+    if random.chance(1, 14) {
+        changes.push(range_delete(random));
+        if random.chance(1, 2) {
+            return changes;
+        }
+    }
     for _ in 0..count {
         let key = format!("key{:03}", random.below(120)).into_bytes();
         let table = TABLES[random.below(2) as usize];
-        if changes
-            .iter()
-            .any(|change| change.table == table && change.key == key)
-        {
-            continue;
-        }
         let most = if count == 1 && random.below(12) == 0 {
             value_bytes_longest
-        } else {
+        } else if count == 1 {
             120
+        } else {
+            80
         };
-        let value = (random.below(5) > 0).then(|| {
+        let what = if random.below(5) > 0 {
             let length = random.below(most) as usize;
             let mut bytes = vec![random.below(256) as u8; length];
             random.fill(&mut bytes[..length.min(8)]);
-            bytes
-        });
-        changes.push(Change { table, key, value });
+            What::Put(bytes)
+        } else {
+            What::Delete
+        };
+        changes.push(Change { table, key, what });
+    }
+    if random.chance(1, 30) {
+        // After writes that it takes back.
+        changes.push(range_delete(random));
     }
     changes
 }
@@ -139,6 +172,8 @@ pub struct Player {
     /// So many survive this process.
     written: usize,
     is_created: bool,
+    /// Snapshots that are kept, with what they saw first.
+    held: Vec<(Snapshot, u64)>,
 }
 
 impl Player {
@@ -153,6 +188,7 @@ impl Player {
             acknowledged: 0,
             written: 0,
             is_created: false,
+            held: Vec::new(),
         }
     }
 
@@ -165,8 +201,25 @@ impl Player {
 
     /// Goes on with the storage as the next process finds it.
     pub fn restart_on(&mut self, storage: Arc<dyn Storage>) {
-        self.engine = None;
+        self.close();
         self.storage = storage;
+    }
+
+    /// Lets the engine go, and what was read of it.
+    fn close(&mut self) {
+        self.held.clear();
+        self.engine = None;
+    }
+
+    /// Compares what each snapshot sees that is kept, and lets it go.
+    pub fn release_all(&mut self) -> Result<(), Failure> {
+        let Some(engine) = &self.engine else {
+            return Ok(());
+        };
+        while !self.held.is_empty() {
+            release(engine, &mut self.held)?;
+        }
+        Ok(())
     }
 
     /// Creates the database, or opens it where it was created.
@@ -218,7 +271,12 @@ impl Player {
             Action::Commit(changes) => {
                 let mut attempts = 0;
                 while let Err(error) = commit(engine, changes) {
-                    make_room(engine, error)?;
+                    if !make_room(engine, error)? {
+                        // Without runs a snapshot keeps memtables.
+                        while !self.held.is_empty() {
+                            release(engine, &mut self.held)?;
+                        }
+                    }
                     attempts += 1;
                     if attempts > ATTEMPTS_MAX {
                         return Err(Failure::Wrong(format!(
@@ -267,10 +325,36 @@ impl Player {
                 if !self.digests[self.acknowledged..].contains(&found) {
                     return Err(Failure::Wrong("a reader saw a state that never was".into()));
                 }
+                for (snapshot, expected) in &self.held {
+                    same(digest_of(engine, snapshot)?, *expected)?;
+                }
             }
+            Action::Hold => {
+                // One is left for transactions, one for checks.
+                if self.held.len() + 2 < (self.options.snapshots as usize).min(7) {
+                    let snapshot = engine.snapshot(0)?;
+                    let found = digest_of(engine, &snapshot);
+                    let is_known = found
+                        .as_ref()
+                        .is_ok_and(|found| self.digests[self.acknowledged..].contains(found));
+                    match found {
+                        Ok(found) if is_known => self.held.push((snapshot, found)),
+                        Ok(_) => return Err(Failure::Wrong("a snapshot of no state".into())),
+                        Err(error) => {
+                            engine.end(snapshot);
+                            return Err(error.into());
+                        }
+                    }
+                }
+            }
+            Action::Release => release(engine, &mut self.held)?,
+            Action::Drain => match engine.drain() {
+                Ok(_) | Err(Error::FrontFull | Error::StorageFull) => {}
+                Err(error) => return Err(error.into()),
+            },
             Action::Reopen => {
                 let written = self.written.max(self.acknowledged);
-                self.engine = None;
+                self.close();
                 self.start()?;
                 if self.acknowledged < written {
                     return Err(Failure::Wrong(
@@ -302,6 +386,27 @@ fn settle(engine: &Engine, entries: u32) -> Result<(), Failure> {
     }
     engine.trim_log()?;
     Ok(())
+}
+
+/// Compares what the oldest of some snapshots sees, and lets it go.
+fn release(engine: &Engine, held: &mut Vec<(Snapshot, u64)>) -> Result<(), Failure> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let (snapshot, expected) = held.remove(0);
+    let found = digest_of(engine, &snapshot);
+    engine.end(snapshot);
+    same(found?, expected)
+}
+
+fn same(found: u64, expected: u64) -> Result<(), Failure> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Failure::Wrong(
+            "a snapshot sees other rows than when it began".into(),
+        ))
+    }
 }
 
 /// Makes everything durable, preparing log segments where they are needed.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lightning_core::db::Budgeted;
 use lightning_core::error::Error;
 use lightning_platform::File;
 use lightning_sim::{SimStorage, mix};
@@ -70,6 +71,10 @@ pub fn at_rest(setup: &Setup, seed: u64, closes: bool) -> Result<AtRest, Error> 
         } else if index + 2 < commits.len() {
             engine.flush_step(true)?;
         }
+        if !closes && index > commits.len() / 2 {
+            // What is killed has runs.
+            engine.poll_maintenance(Budgeted::default())?;
+        }
         if index == commits.len() / 2 {
             drain(&engine)?;
             older_pages = storage.file_bytes(File::Pages);
@@ -122,11 +127,12 @@ impl AtRest {
 
 fn run(settings: &Settings) -> Outcome {
     let stride = if settings.is_long { 1 } else { 7 };
-    let [disk, _, _, _, small] = setups();
-    let databases: Result<Vec<AtRest>, Error> = [(disk, true), (disk, false), (small, false)]
-        .into_iter()
-        .map(|(setup, closes)| at_rest(&setup, settings.seed, closes))
-        .collect();
+    let [disk, six, .., small] = setups();
+    let databases: Result<Vec<AtRest>, Error> =
+        [(disk, true), (disk, false), (six, false), (small, false)]
+            .into_iter()
+            .map(|(setup, closes)| at_rest(&setup, settings.seed, closes))
+            .collect();
     let databases = match databases {
         Ok(databases) => Arc::new(databases),
         Err(error) => {

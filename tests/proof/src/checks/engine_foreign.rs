@@ -12,7 +12,9 @@ use lightning_sim::{Random, SimMemory, SimStorage, mix};
 use super::engine_bit_flip::{AtRest, Found, at_rest};
 use super::{Check, Outcome, Settings};
 use crate::cases::{Verdict, for_each};
-use crate::engine::{Change, Setup, commit, digest, input, make_room, open, platform, setups};
+use crate::engine::{
+    Change, Setup, What, commit, digest, input, make_room, open, platform, setups,
+};
 
 /// The entry in the table.
 pub const CHECK: Check = Check {
@@ -70,7 +72,7 @@ fn pair(setup: &Setup, seed: u64, closes: bool) -> Result<Pair, Error> {
         let change = Change {
             table: 16,
             key: vec![number],
-            value: Some(b"another's".to_vec()),
+            what: What::Put(b"another's".to_vec()),
         };
         while let Err(error) = commit(&engine, std::slice::from_ref(&change)) {
             make_room(&engine, error)?;

@@ -13,7 +13,10 @@ use lightning_sim::{CrashMode, Random, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
 use crate::cases::{Verdict, for_each};
-use crate::engine::{Change, Model, Setup, TABLES, commit, create, digest, drain, open, setups};
+use crate::engine::{
+    Change, Model, SETUPS, Setup, TABLES, What, commit, create, digest, drain_and_verify, open,
+    setups,
+};
 
 /// The entry in the table.
 pub const CHECK: Check = Check {
@@ -27,7 +30,7 @@ fn run(settings: &Settings) -> Outcome {
     let refused = AtomicU64::new(0);
     let outcome = for_each(count, |case| {
         let seed = mix(settings.seed ^ mix(case));
-        let setup = setups()[(case % 5) as usize];
+        let setup = setups()[case as usize % SETUPS];
         Load::run(setup, seed, &refused)
             .map_err(|reason| format!("{} seed {seed}: {reason}", setup.name))
     });
@@ -99,10 +102,8 @@ impl Load {
                 return Err("the full device opens with other rows".into());
             }
             image.set_capacity(u64::MAX);
-            drain(&engine).map_err(|error| format!("reopened and grown: {error}"))?;
-            if digest(&engine).map_err(words)? != found {
-                return Err("merging after it grew changed rows".into());
-            }
+            drain_and_verify(&engine, found)
+                .map_err(|reason| format!("reopened and grown: {reason}"))?;
         }
         storage.set_capacity(setup.sim.capacity_bytes);
         for _ in 0..200 {
@@ -114,8 +115,7 @@ impl Load {
         load.engine.flush_step(true).map_err(words)?;
         load.digests = vec![load.model.digest];
         load.check("grown")?;
-        drain(&load.engine).map_err(words)?;
-        load.check("merged")?;
+        drain_and_verify(&load.engine, load.model.digest)?;
         if let Some(violation) = storage.violations().first() {
             return Err(format!("storage contract: {violation}"));
         }
@@ -129,13 +129,22 @@ impl Load {
     }
 
     fn changes(&mut self) -> Vec<Change> {
-        let length = self.random.below(self.setup.value_bytes_longest.min(200)) as usize;
-        let mut value = vec![0; length];
+        let most = if self.random.chance(1, 20) {
+            self.setup.value_bytes_longest
+        } else {
+            self.setup.value_bytes_longest.min(200)
+        };
+        let mut value = vec![0; self.random.below(most) as usize];
         self.random.fill(&mut value);
+        let number = self.random.below(20_000);
         vec![Change {
             table: TABLES[self.random.below(2) as usize],
-            key: format!("key{:05}", self.random.below(20_000)).into_bytes(),
-            value: self.random.chance(9, 10).then_some(value),
+            key: format!("key{number:05}").into_bytes(),
+            what: match self.random.below(60) {
+                0 => What::DeleteTo(Some(format!("key{:05}", number + 200).into_bytes())),
+                1..=5 => What::Delete,
+                _ => What::Put(value),
+            },
         }]
     }
 

@@ -1,10 +1,14 @@
 //! Random operations on the engine against sorted maps: one map for each moment
 //! that is still seen by a snapshot or transaction.
 
-use std::collections::BTreeMap;
+mod conflict;
+mod rest;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_core::btree::CursorPosition;
-use lightning_core::db::{Budgeted, Engine, Isolation, Options, PutOptions};
+use lightning_core::db::{Budgeted, Engine, Isolation, Options};
 use lightning_core::error::Error;
 use lightning_core::txn::Snapshot;
 use lightning_sim::{CrashMode, Random, SimStorage, mix};
@@ -12,8 +16,8 @@ use lightning_sim::{CrashMode, Random, SimStorage, mix};
 use super::{Check, Outcome, Settings};
 use crate::cases::{Verdict, for_each};
 use crate::engine::{
-    Change, Model, Setup, TABLES, commit, create, digest, digest_of, drain, make_room, open,
-    setups, whole,
+    Change, Model, SETUPS, Setup, TABLES, What, commit, create, digest, digest_of,
+    drain_and_verify, make_room, open, setups, verify, whole, write,
 };
 
 /// The entry in the table.
@@ -25,79 +29,127 @@ pub const CHECK: Check = Check {
 
 fn run(settings: &Settings) -> Outcome {
     let (runs, steps) = if settings.is_long {
-        (1_000, 3_000)
+        (1_200, 3_000)
     } else {
-        (32, 1_200)
+        (42, 900)
     };
-    for_each(runs, |case| {
+    let seen = Seen::default();
+    let outcome = for_each(runs, |case| {
         let seed = mix(settings.seed ^ mix(case));
-        let setup = setups()[(case % 5) as usize];
-        run_case(&setup, seed, steps)
+        let setup = setups()[case as usize % SETUPS];
+        run_case(&setup, seed, steps, &seen)
             .map_err(|reason| format!("{} seed {seed}: {reason}", setup.name))
-    })
+    });
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let note = format!(
+        "{} snapshots compared, {} moves of resting cursors, {} conflicts, {} openings with runs",
+        count(&seen.compared),
+        count(&seen.moves),
+        count(&seen.conflicts),
+        count(&seen.opened_with_runs),
+    );
+    Outcome {
+        note: Some(note),
+        ..outcome
+    }
+}
+
+/// How often what the check is about came about.
+#[derive(Default)]
+struct Seen {
+    compared: AtomicU64,
+    moves: AtomicU64,
+    conflicts: AtomicU64,
+    opened_with_runs: AtomicU64,
+}
+
+fn note(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 fn words(error: Error) -> String {
     error.to_string()
 }
 
-struct Run {
+struct Run<'s> {
     storage: SimStorage,
     options: Options,
-    engine: Engine,
+    engine: Arc<Engine>,
     random: Random,
     model: Model,
     snapshots: Vec<(Snapshot, u64)>,
+    /// Whether a resting reader keeps memtables, so that a commit may find no room.
+    rests: bool,
+    seen: &'s Seen,
 }
 
-fn run_case(setup: &Setup, seed: u64, steps: u32) -> Verdict {
+fn run_case(setup: &Setup, seed: u64, steps: u32, seen: &Seen) -> Verdict {
     let storage = SimStorage::new(setup.sim);
     let mut run = Run {
-        engine: create(&storage, &setup.options).map_err(words)?,
+        engine: Arc::new(create(&storage, &setup.options).map_err(words)?),
         storage,
         options: setup.options,
         random: Random::new(seed),
         model: Model::default(),
         snapshots: Vec::new(),
+        rests: false,
+        seen,
     };
     for step in 0..steps {
         run.step()
             .map_err(|reason| format!("step {step}: {reason}"))?;
     }
     run.end_snapshots()?;
-    drain(&run.engine).map_err(words)?;
-    run.check()?;
-    run.reopen()?;
-    if run.engine.statistics().entries > run.model.rows.len() as u64 * 2 + 100 {
-        return Err("the trees hold far more than the tables".into());
+    run.flush()?;
+    drain_and_verify(&run.engine, run.model.digest)?;
+    // Conflicts leave a row where no change of the model goes.
+    let others = run.engine.statistics().entries - run.model.rows.len() as u64;
+    if others > 1 {
+        return Err("drained, and the trees hold other than the tables".into());
     }
-    Ok(())
+    run.reopen()?;
+    drain_and_verify(&run.engine, run.model.digest)
 }
 
-impl Run {
+impl Run<'_> {
     fn step(&mut self) -> Verdict {
         match self.random.below(100) {
-            0..=54 => self.commit_one(),
-            55..=66 => self.transaction(),
-            67..=76 => self.flush(),
-            77..=88 => {
-                let budget = Budgeted {
-                    entries: 20,
-                    log_bytes: 4_096,
-                };
-                self.engine
-                    .poll_maintenance(budget)
-                    .map_err(words)
-                    .map(|_| ())
-            }
-            89..=92 => self.walk(),
-            93..=96 => self.snapshot(),
-            97 => match self.engine.freeze_front() {
+            0..=48 => self.commit_one(),
+            49..=60 => self.transaction(),
+            61..=70 => self.flush(),
+            71..=82 => self.poll(20),
+            83..=85 => self.walk(),
+            86..=89 => self.snapshot(),
+            90..=91 => self.compare(),
+            92 => self.freeze(),
+            93 => self.poll(4_096),
+            94 => match self.engine.drain() {
                 Ok(_) | Err(Error::FrontFull) => Ok(()),
                 Err(error) => Err(error.to_string()),
             },
-            98 => self.conflict(),
+            95 => verify(&self.engine),
+            96 if self.options.cursors > 1 => self.rest(),
+            96 => self.walk(),
+            97..=98 => self.conflict(),
             _ => self.reopen(),
+        }
+    }
+
+    fn poll(&mut self, entries: u32) -> Verdict {
+        let budget = Budgeted {
+            entries,
+            log_bytes: 4_096,
+        };
+        self.engine
+            .poll_maintenance(budget)
+            .map_err(words)
+            .map(|_| ())
+    }
+
+    fn freeze(&mut self) -> Verdict {
+        match self.engine.freeze_front() {
+            Ok(_) | Err(Error::FrontFull) => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -108,24 +160,60 @@ impl Run {
         if number == 0 { Vec::new() } else { key }
     }
 
-    fn change(&mut self) -> Change {
+    fn point_change(&mut self) -> Change {
         let most = if self.random.below(10) == 0 { 1 } else { 6 };
         let most = self.engine.value_bytes_max() as u64 / most;
-        let value = self.random.chance(7, 10).then(|| {
+        let what = if self.random.chance(7, 10) {
             let mut value = vec![0; self.random.below(most) as usize];
             self.random.fill(&mut value);
-            value
-        });
+            What::Put(value)
+        } else {
+            What::Delete
+        };
         Change {
             table: TABLES[self.random.below(2) as usize],
             key: self.key(),
-            value,
+            what,
         }
     }
 
-    /// Makes room; false where only open snapshots keep the memtables.
+    /// Deletes a range: mostly a short one, now and then a table.
+    fn range_change(&mut self) -> Change {
+        let first = self.random.below(300);
+        let name = |number| format!("{number:03}").into_bytes();
+        let to = match self.random.below(24) {
+            0 => None,
+            1..=3 => Some(name(first + 1 + self.random.below(200))),
+            4..=6 => Some([name(first), b"kkk".to_vec()].concat()),
+            _ => Some(name(first + 1 + self.random.below(16))),
+        };
+        Change {
+            table: TABLES[self.random.below(2) as usize],
+            key: if self.random.chance(1, 20) {
+                Vec::new()
+            } else {
+                name(first)
+            },
+            what: What::DeleteTo(to),
+        }
+    }
+
+    fn change(&mut self) -> Change {
+        if self.random.chance(1, 14) {
+            self.range_change()
+        } else {
+            self.point_change()
+        }
+    }
+
+    /// Makes room; false where only what is read keeps the memtables.
     fn room(&mut self, error: Error) -> Result<bool, String> {
-        make_room(&self.engine, error).map_err(words)
+        let goes_on = make_room(&self.engine, error).map_err(words)?;
+        let waits = !goes_on && error == Error::FrontFull && !self.rests;
+        if waits && self.engine.options().runs > 0 && self.options.filter_bytes == 0 {
+            return Err("a snapshot holds writers up".into());
+        }
+        Ok(goes_on)
     }
 
     fn commit_one(&mut self) -> Verdict {
@@ -134,6 +222,9 @@ impl Run {
         while let Err(error) = commit(&self.engine, &change) {
             if !self.room(error)? {
                 self.end_snapshots()?;
+                if self.rests {
+                    return Ok(());
+                }
             }
             attempts += 1;
             if attempts > 100 {
@@ -166,14 +257,7 @@ impl Run {
         let mut expected = self.model.clone();
         for _ in 0..self.random.below(8) {
             let change = self.change();
-            let Change { table, key, value } = &change;
-            let put = PutOptions::default();
-            let engine = &self.engine;
-            let written = match value {
-                Some(value) => engine.transaction_put(&mut transaction, *table, key, value, put),
-                None => engine.transaction_delete(&mut transaction, *table, key),
-            };
-            match written {
+            match write(&self.engine, &mut transaction, &change) {
                 Ok(()) => expected.apply(&[change]),
                 Err(Error::OverLimit { .. }) => break,
                 Err(error) => return Err(error.to_string()),
@@ -186,13 +270,10 @@ impl Run {
                 .map_err(words)?;
             let mut cursor = self.engine.cursor(&view, true).map_err(words)?;
             cursor.seek(CursorPosition::First).map_err(words)?;
-            let rows = expected
-                .rows
-                .range((table, Vec::new())..(table + 1, Vec::new()));
-            for ((_, key), value) in rows {
+            for (key, value) in expected.table(table) {
                 let entry = cursor.entry().ok_or("a transaction misses a row")?;
                 let found = whole(&self.engine, &view, entry.value).map_err(words)?;
-                if entry.key != key.as_slice() || found != *value {
+                if entry.key != key || found != value {
                     return Err("a transaction sees another row".into());
                 }
                 cursor.advance().map_err(words)?;
@@ -227,55 +308,6 @@ impl Run {
         Ok(())
     }
 
-    /// A transaction that read or wrote what a later commit changed is refused.
-    fn conflict(&mut self) -> Verdict {
-        let change = self.change();
-        let isolation = if self.random.chance(1, 2) {
-            Isolation::Snapshot
-        } else {
-            Isolation::Serializable
-        };
-        let reads = isolation == Isolation::Serializable && self.random.chance(1, 2);
-        let mut transaction = self.engine.begin(0, isolation).map_err(words)?;
-        let put = PutOptions::default();
-        let (table, key) = (change.table, &change.key);
-        let noted = if reads {
-            let noted = self
-                .engine
-                .transaction_note_read(&mut transaction, table, key, Some(key));
-            let written = self
-                .engine
-                .transaction_put(&mut transaction, 99, b"other", b"", put);
-            noted.and(written)
-        } else {
-            self.engine
-                .transaction_put(&mut transaction, table, key, b"mine", put)
-        };
-        noted.map_err(words)?;
-        let first = commit(&self.engine, std::slice::from_ref(&change));
-        let is_first = first.is_ok();
-        if is_first {
-            self.model.apply(std::slice::from_ref(&change));
-        }
-        match self.engine.commit(transaction, 0, 0) {
-            Err(
-                Error::Conflict { .. }
-                | Error::TransactionTooOld
-                | Error::FrontFull
-                | Error::LogFull,
-            ) => Ok(()),
-            Err(error) => Err(error.to_string()),
-            Ok(_) if is_first => Err("a conflict was not found".into()),
-            Ok(_) => {
-                if !reads {
-                    let value = Some(b"mine".to_vec());
-                    self.model.apply(&[Change { value, ..change }]);
-                }
-                Ok(())
-            }
-        }
-    }
-
     fn snapshot(&mut self) -> Verdict {
         self.flush()?;
         match self.engine.snapshot(0) {
@@ -283,12 +315,27 @@ impl Run {
             Err(Error::OverLimit { .. }) => {}
             Err(error) => return Err(error.to_string()),
         }
-        if self.snapshots.len() > 2 || self.options.snapshots < 4 {
+        // One is left for transactions, one for checks, one that rests.
+        if self.snapshots.len() + 3 > self.options.snapshots as usize {
             let at = self.random.below(self.snapshots.len() as u64) as usize;
             let held = self.snapshots.remove(at);
             self.end(held)?;
         }
         Ok(())
+    }
+
+    /// What a snapshot sees that stays open.
+    fn compare(&mut self) -> Verdict {
+        if self.snapshots.is_empty() {
+            return Ok(());
+        }
+        let at = self.random.below(self.snapshots.len() as u64) as usize;
+        let (snapshot, expected) = &self.snapshots[at];
+        note(&self.seen.compared);
+        match digest_of(&self.engine, snapshot).map_err(words)? {
+            found if found == *expected => Ok(()),
+            _ => Err("a snapshot that stays sees other rows than when it began".into()),
+        }
     }
 
     fn end(&self, (snapshot, expected): (Snapshot, u64)) -> Verdict {
@@ -319,21 +366,16 @@ impl Run {
     }
 
     fn walk_on(&mut self, snapshot: &Snapshot, table: u32, key: &[u8]) -> Verdict {
-        let rows: BTreeMap<&[u8], &[u8]> = self
-            .model
-            .rows
-            .range((table, Vec::new())..(table + 1, Vec::new()))
-            .map(|((_, key), value)| (key.as_slice(), value.as_slice()))
-            .collect();
+        let rows: Vec<(&[u8], &[u8])> = self.model.table(table).collect();
         let view = self.engine.view(snapshot, table, true).map_err(words)?;
         let value = self.engine.get(&view, key, true).map_err(words)?;
         let value = value
             .map(|value| whole(&self.engine, &view, value.stored()))
             .transpose();
-        if value.map_err(words)?.as_deref() != rows.get(key).copied() {
+        let expected = rows.binary_search_by_key(&key, |row| row.0);
+        if value.map_err(words)?.as_deref() != expected.ok().map(|at| rows[at].1) {
             return Err("a get answers another value".into());
         }
-        let rows: Vec<(&[u8], &[u8])> = rows.into_iter().collect();
         let mut cursor = self.engine.cursor(&view, true).map_err(words)?;
         let mut at = rows.partition_point(|row| row.0 < key) as i64;
         cursor.seek(CursorPosition::AtOrAfter(key)).map_err(words)?;
@@ -377,8 +419,42 @@ impl Run {
         } else {
             self.storage.crash_image(CrashMode::Synced, 0)
         };
-        self.engine = open(&self.storage, &self.options).map_err(words)?;
+        if self.random.chance(1, 3) {
+            self.only_read()?;
+        }
+        let mut options = self.options;
+        if options.max_memory_bytes == u64::MAX && self.random.chance(1, 4) {
+            options.runs = self.random.below(7) as u32;
+        }
+        let engine = open(&self.storage, &options).map_err(words)?;
+        if engine.statistics().runs > 0 {
+            note(&self.seen.opened_with_runs);
+        }
+        self.engine = Arc::new(engine);
         self.check()
+    }
+
+    /// A database that is opened for reading shows the same, and nothing is written.
+    fn only_read(&mut self) -> Verdict {
+        let options = Options {
+            read_only: true,
+            // All of the log has to be in one memtable.
+            memtable_bytes: 1 << 20,
+            range_bytes: 64 << 10,
+            max_memory_bytes: u64::MAX,
+            ..self.options
+        };
+        let before = self.storage.operation_count();
+        let engine = open(&self.storage, &options).map_err(|error| format!("reading: {error}"))?;
+        let found = digest(&engine).map_err(|error| format!("reading only: {error}"))?;
+        verify(&engine).map_err(|reason| format!("reading only: {reason}"))?;
+        if found != self.model.digest {
+            return Err("reading only shows other rows".into());
+        }
+        if self.storage.operation_count() != before {
+            return Err("reading only writes".into());
+        }
+        Ok(())
     }
 
     fn check(&mut self) -> Verdict {

@@ -13,7 +13,10 @@ use lightning_sim::{CrashMode, Random, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
 use crate::cases::{Jobs, Tally, Verdict, judge, with_workers};
-use crate::engine::{Change, Model, Setup, commit, create, digest, drain, open, setups};
+use crate::engine::{
+    Change, Model, Setup, What, commit, create, digest, drain, drain_and_verify, open, setups,
+    verify,
+};
 use crate::script::{Failure, Player, Window, script};
 
 /// The entry in the table.
@@ -269,10 +272,13 @@ impl Cut {
         if !self.window.holds(found) {
             return Err("not the state after a commit from the acknowledged one on".into());
         }
+        if seed % 8 == 1 {
+            verify(&engine)?;
+        }
         let change = Change {
             table: 16,
             key: b"zzz after the cut".to_vec(),
-            value: Some(seed.to_le_bytes().to_vec()),
+            what: What::Put(seed.to_le_bytes().to_vec()),
         };
         let mut added = Model::default();
         added.apply(std::slice::from_ref(&change));
@@ -289,13 +295,22 @@ impl Cut {
         if seed.is_multiple_of(4) {
             drain(&engine).map_err(words)?;
         }
-        drop(engine);
         if seed.is_multiple_of(2) {
+            drop(engine);
             let image = image.crash_image(CrashMode::Random, seed);
-            let engine = open(&image, &self.setup.options).map_err(words)?;
+            let mut options = self.setup.options;
+            if seed % 3 == 1 {
+                // Runs that stand are merged, though none is made.
+                options.runs = 0;
+            }
+            let engine = open(&image, &options).map_err(words)?;
             if digest(&engine).map_err(words)? != expected {
                 return Err("what was written after recovery is not there".into());
             }
+            drain_and_verify(&engine, expected)?;
+            violations(&image)?;
+        } else {
+            drain_and_verify(&engine, expected)?;
         }
         violations(&image)?;
         Ok(found)
