@@ -85,7 +85,7 @@ impl Engine {
         let active = self.sequencer.lock().active;
         let memtable = &self.memtable(active)?.memtable;
         if !memtable.fits(size) || memtable.range_bytes_left() < size.range_bytes {
-            self.make_room_for_replay(size)?;
+            self.make_room_for_replay()?;
         }
         let mut sequencer = self.sequencer.lock();
         let slot = self.memtable(sequencer.active)?;
@@ -120,7 +120,7 @@ impl Engine {
     }
 
     /// Freezes the full memtable and merges until the next one is free.
-    fn make_room_for_replay(&self, size: &CommitSize) -> Result<()> {
+    fn make_room_for_replay(&self) -> Result<()> {
         loop {
             let frozen = {
                 let mut sequencer = self.sequencer.lock();

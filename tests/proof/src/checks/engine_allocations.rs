@@ -1,12 +1,14 @@
-//! An open engine allocates nothing: put, delete, get, scan, transactions,
-//! snapshots, flush, merge and freeze are counted one by one over a storage that
-//! doesn't allocate either.
+//! An open engine allocates nothing: put, delete, range delete, get, scan,
+//! transactions, snapshots, flush, runs, merge, freeze and drain are counted one by one
+//! over a storage that doesn't allocate either. A snapshot that stays for long has
+//! runs keep older versions, and reads them.
 
 use std::sync::Arc;
 
 use lightning_core::btree::CursorPosition;
 use lightning_core::db::{Budgeted, Engine, Isolation, PutOptions};
 use lightning_core::error::{Error, Result};
+use lightning_core::txn::Snapshot;
 use lightning_sim::Random;
 
 use super::{Check, Outcome, Settings};
@@ -31,8 +33,19 @@ fn run(settings: &Settings) -> Outcome {
         let storage = PlainStorage::new(4 << 20, options.log_slots as usize, slot_bytes);
         let engine = create_on(Arc::new(storage), &options).map_err(|error| error.to_string())?;
         let mut random = Random::new(settings.seed);
+        let mut held = engine.snapshot(0).map_err(|error| error.to_string())?;
         // The first ones let the process set up what it keeps for good.
         for number in 0..operations + 1_000 {
+            if number % 300 == 0 {
+                let before = allocations();
+                let outcome = scan_on(&engine, &held, &mut random);
+                engine.end(held);
+                held = engine.snapshot(0).map_err(|error| error.to_string())?;
+                outcome.map_err(|error| error.to_string())?;
+                if allocations() > before && number >= 1_000 {
+                    tally.add(number, Err("a scan of an old snapshot allocated".into()));
+                }
+            }
             let kind = random.below(KINDS.len() as u64) as usize;
             let before = allocations();
             (KINDS[kind].1)(&engine, &mut random).map_err(|error| error.to_string())?;
@@ -46,6 +59,7 @@ fn run(settings: &Settings) -> Outcome {
                 tally.add(number, verdict);
             }
         }
+        engine.end(held);
         let statistics = engine.statistics();
         if statistics.store.flips < 10 {
             return Err("the run merged hardly anything".into());
@@ -58,7 +72,7 @@ fn run(settings: &Settings) -> Outcome {
 
 type Operation = fn(&Engine, &mut Random) -> Result<()>;
 
-const KINDS: [(&str, Operation); 9] = [
+const KINDS: [(&str, Operation); 11] = [
     ("put", put),
     ("delete", delete),
     ("get", get),
@@ -68,6 +82,8 @@ const KINDS: [(&str, Operation); 9] = [
     ("flush", flush),
     ("maintenance", maintenance),
     ("freeze", freeze),
+    ("range delete", delete_range),
+    ("drain", drain),
 ];
 
 struct Key([u8; 12]);
@@ -128,24 +144,45 @@ fn get(engine: &Engine, random: &mut Random) -> Result<()> {
 
 fn scan(engine: &Engine, random: &mut Random) -> Result<()> {
     let snapshot = engine.snapshot(0)?;
-    let outcome = (|| {
-        let view = engine.view(&snapshot, 16, true)?;
-        let mut cursor = engine.cursor(&view, true)?;
-        cursor.seek(CursorPosition::AtOrAfter(&key(random).0))?;
-        for _ in 0..20 {
-            if !cursor.is_valid() {
-                break;
-            }
-            if random.chance(3, 4) {
-                cursor.advance()?;
-            } else {
-                cursor.retreat()?;
-            }
-        }
-        Ok(())
-    })();
+    let outcome = scan_on(engine, &snapshot, random);
     engine.end(snapshot);
     outcome
+}
+
+fn scan_on(engine: &Engine, snapshot: &Snapshot, random: &mut Random) -> Result<()> {
+    let view = engine.view(snapshot, 16, true)?;
+    let mut cursor = engine.cursor(&view, true)?;
+    cursor.seek(CursorPosition::AtOrAfter(&key(random).0))?;
+    for _ in 0..20 {
+        if !cursor.is_valid() {
+            break;
+        }
+        if random.chance(3, 4) {
+            cursor.advance()?;
+        } else {
+            cursor.retreat()?;
+        }
+    }
+    Ok(())
+}
+
+fn delete_range(engine: &Engine, random: &mut Random) -> Result<()> {
+    if !random.chance(1, 8) {
+        return Ok(());
+    }
+    let (one, other) = (key(random).0, key(random).0);
+    let mut to = one.min(other);
+    to[10] = b'9';
+    let mut transaction = engine.begin(0, Isolation::Snapshot)?;
+    engine.transaction_delete_range(&mut transaction, 16, &one.min(other), Some(&to))?;
+    or_no_room(engine.commit(transaction, 0, 0), engine)
+}
+
+fn drain(engine: &Engine, random: &mut Random) -> Result<()> {
+    if !random.chance(1, 100) {
+        return Ok(());
+    }
+    or_no_room(engine.drain(), engine)
 }
 
 fn transaction(engine: &Engine, random: &mut Random) -> Result<()> {

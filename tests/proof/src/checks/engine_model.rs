@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_core::btree::CursorPosition;
-use lightning_core::db::{Budgeted, Engine, Isolation, Options};
+use lightning_core::db::{Budgeted, Engine, Isolation, Options, PutOptions};
 use lightning_core::error::Error;
 use lightning_core::txn::Snapshot;
 use lightning_sim::{CrashMode, Random, SimStorage, mix};
@@ -78,6 +78,8 @@ struct Run<'s> {
     random: Random,
     model: Model,
     snapshots: Vec<(Snapshot, u64)>,
+    /// So many different keys.
+    keys: u64,
     /// Whether a resting reader keeps memtables, so that a commit may find no room.
     rests: bool,
     seen: &'s Seen,
@@ -92,9 +94,13 @@ fn run_case(setup: &Setup, seed: u64, steps: u32, seen: &Seen) -> Verdict {
         random: Random::new(seed),
         model: Model::default(),
         snapshots: Vec::new(),
+        keys: 300,
         rests: false,
         seen,
     };
+    if setup.value_bytes_longest > 1_000 && run.random.chance(1, 3) {
+        run.load()?;
+    }
     for step in 0..steps {
         run.step()
             .map_err(|reason| format!("step {step}: {reason}"))?;
@@ -112,6 +118,26 @@ fn run_case(setup: &Setup, seed: u64, steps: u32, seen: &Seen) -> Verdict {
 }
 
 impl Run<'_> {
+    /// Begins with trees of several levels.
+    fn load(&mut self) -> Verdict {
+        self.keys = 999;
+        let mut rows = Model::default();
+        for _ in 0..1_500 {
+            let change = self.point_change();
+            if change.table == TABLES[0] {
+                rows.apply(&[change]);
+            }
+        }
+        let mut load = self.engine.begin_load(TABLES[0]).map_err(words)?;
+        for (key, value) in rows.table(TABLES[0]) {
+            load.push(key, value, PutOptions::default())
+                .map_err(words)?;
+        }
+        load.finish().map_err(words)?;
+        self.model = rows;
+        self.check()
+    }
+
     fn step(&mut self) -> Verdict {
         match self.random.below(100) {
             0..=48 => self.commit_one(),
@@ -154,8 +180,8 @@ impl Run<'_> {
     }
 
     fn key(&mut self) -> Vec<u8> {
-        let number = self.random.below(300);
-        let mut key = format!("{:03}", number * 7 % 300).into_bytes();
+        let number = self.random.below(self.keys);
+        let mut key = format!("{:03}", number * 7 % self.keys).into_bytes();
         key.resize(3 + number as usize % 20, b'k');
         if number == 0 { Vec::new() } else { key }
     }
@@ -179,7 +205,7 @@ impl Run<'_> {
 
     /// Deletes a range: mostly a short one, now and then a table.
     fn range_change(&mut self) -> Change {
-        let first = self.random.below(300);
+        let first = self.random.below(self.keys);
         let name = |number| format!("{number:03}").into_bytes();
         let to = match self.random.below(24) {
             0 => None,

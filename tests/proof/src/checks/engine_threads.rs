@@ -1,9 +1,11 @@
-//! Real threads on one engine: transfers between accounts, counters, blind puts,
-//! readers that check what always holds, a flusher and maintenance.
+//! Real threads on one engine: transfers between accounts, counters, blind puts, range
+//! deletes, readers that check what always holds, a flusher and maintenance. Memtables
+//! are small, so that they are exchanged for runs all the time.
 //!
 //! The amounts in all accounts add up to the same in every snapshot; a snapshot
-//! read twice is the same; an acknowledged commit is read by every later
-//! snapshot; and after reopening the counters are as many as commits succeeded.
+//! read again is the same, however long it stays, and so are a resting cursor's entry and
+//! a lent value; an acknowledged commit is read by every later snapshot; and after
+//! reopening the counters are as many as commits succeeded, and no space is lost.
 
 use std::process::exit;
 use std::sync::Arc;
@@ -20,7 +22,9 @@ use lightning_sim::{CrashMode, Random, SimOptions, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
 use crate::cases::{Tally, Verdict, judge};
-use crate::engine::{busy_options, create, digest_of, drain, make_room, open};
+use crate::engine::{busy_options, create, digest_of, drain, drain_and_verify, make_room, open};
+
+mod stay;
 
 /// The entry in the table.
 pub const CHECK: Check = Check {
@@ -46,14 +50,19 @@ struct Shared {
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 fn run(settings: &Settings) -> Outcome {
-    let seconds = if settings.is_long { 120 } else { 4 };
-    let durabilities = [Durability::Sync, Durability::Written];
+    let seconds = if settings.is_long { 240 } else { 6 };
+    let runs = [
+        (Durability::Sync, 2),
+        (Durability::Written, 4),
+        (Durability::Sync, 0),
+    ];
     let mut cases = 0;
     let mut bad = 0;
     let mut first_bad = None;
-    for (index, durability) in durabilities.into_iter().enumerate() {
+    for (index, (durability, runs)) in runs.into_iter().enumerate() {
         let seed = mix(settings.seed ^ index as u64);
-        let outcome = one_run(seed, durability, Duration::from_secs(seconds) / 2);
+        let lasts = Duration::from_secs(seconds) / 3;
+        let outcome = one_run(seed, durability, runs, lasts);
         cases += outcome.cases;
         bad += outcome.bad;
         first_bad = first_bad.or(outcome.first_bad);
@@ -66,14 +75,16 @@ fn run(settings: &Settings) -> Outcome {
     }
 }
 
-fn one_run(seed: u64, durability: Durability, lasts: Duration) -> Outcome {
+fn one_run(seed: u64, durability: Durability, runs: u32, lasts: Duration) -> Outcome {
     let options = Options {
-        cache_bytes: 48 << 10,
-        memtable_bytes: 32 << 10,
+        cache_bytes: 64 << 10,
+        memtable_bytes: if runs > 0 { 8 << 10 } else { 32 << 10 },
         transactions: 6,
         snapshots: 16,
-        cursors: 8,
+        cursors: 12,
+        reader_slots: 6,
         durability,
+        runs,
         ..busy_options()
     };
     let storage = SimStorage::new(SimOptions::disk(512));
@@ -101,6 +112,13 @@ fn one_run(seed: u64, durability: Durability, lasts: Duration) -> Outcome {
         for number in 0..2 {
             let random = Random::new(mix(seed ^ (100 + number)));
             loop_on(scope, &shared, random, |shared, _| read(shared));
+        }
+        for number in 0..2 {
+            let random = Random::new(mix(seed ^ (200 + number)));
+            // Without runs a reader that stays holds writers up.
+            if runs > 0 {
+                loop_on(scope, &shared, random, stay::stay);
+            }
         }
         for syncs in [true, false] {
             loop_on(scope, &shared, Random::new(seed), move |shared, _| {
@@ -201,6 +219,12 @@ fn maintain(engine: &Engine, random: &mut Random) -> Verdict {
             Err(error) => return Err(format!("freeze: {error}")),
         }
     }
+    if random.chance(1, 2_000) {
+        match engine.drain() {
+            Ok(_) | Err(Error::FrontFull) => {}
+            Err(error) => return Err(format!("drain: {error}")),
+        }
+    }
     let budget = Budgeted {
         entries: 64,
         log_bytes: 16 << 10,
@@ -221,12 +245,21 @@ fn maintain(engine: &Engine, random: &mut Random) -> Verdict {
 /// One commit, tried again as often as it takes.
 fn write(shared: &Shared, random: &mut Random, writer: u64) -> Verdict {
     let engine = &shared.engine;
-    let ticket = match random.below(3) {
-        0 => transfer(shared, random)?,
-        1 => count(shared)?,
+    let ticket = match random.below(13) {
+        0..=3 => transfer(shared, random)?,
+        4..=7 => count(shared)?,
+        8 if random.chance(1, 3) => {
+            let first = random.below(200);
+            let from = format!("blind{writer}-{first:04}").into_bytes();
+            let to = format!("blind{writer}-{:04}", first + 1 + random.below(60)).into_bytes();
+            transact(shared, |transaction| {
+                engine.transaction_delete_range(transaction, TABLE, &from, Some(&to))
+            })?
+        }
         _ => {
             let key = format!("blind{writer}-{:04}", random.below(200)).into_bytes();
-            let value = vec![writer as u8; random.below(200) as usize];
+            let longest = if random.chance(1, 12) { 1_400 } else { 200 };
+            let value = vec![random.below(256) as u8; random.below(longest) as usize];
             let put = PutOptions::default();
             until_room(shared, || engine.put(TABLE, &key, &value, put, 0))?
         }
@@ -393,6 +426,7 @@ fn at_the_end(shared: &Shared, storage: &SimStorage, options: &Options) -> Verdi
     if let Some(violation) = storage.violations().first() {
         return Err(format!("storage contract: {violation}"));
     }
+    drain_and_verify(engine, expected)?;
     let image = storage.crash_image(CrashMode::Synced, 0);
     let reopened = open(&image, options).map_err(words)?;
     let snapshot = reopened.snapshot(0).map_err(words)?;
