@@ -494,7 +494,8 @@ impl<'t, 'p> PageView<'t, 'p> {
     #[must_use]
     pub fn pin(&self) -> Option<Pin<'p>> {
         let pager = self.traversal.pager;
-        pager.frames.pin(self.frame).then_some(Pin {
+        // Made only where it was pinned: dropping it takes the pin back.
+        pager.frames.pin(self.frame).then(|| Pin {
             pager,
             frame: self.frame,
         })

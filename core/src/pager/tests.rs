@@ -3,8 +3,52 @@
 use super::space::{Space, group_units};
 use super::testing::Setup;
 use crate::error::{Error, Limit, OptionProblem};
+use crate::format::page_ref::{PageKind, PageRef};
 use lightning_sim::{SimOptions, SimStorage};
+use std::thread;
 use std::vec::Vec;
+
+/// A traversal that still sees a page which is being evicted can't pin it, however often
+/// it tries: nothing else keeps the frame from being filled with another page.
+#[test]
+fn a_page_that_is_being_evicted_is_never_pinned() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let bench = Setup::plain(1_024, 8).create(&storage).unwrap();
+    let pager = &bench.pager;
+    let page = PageRef {
+        address: 1_000,
+        birth_generation: 1,
+        units: 1,
+        level: 0,
+        kind: PageKind::Leaf,
+        check: [0; 16],
+    };
+    let mut was_evicted = false;
+    for _ in 0..20 {
+        pager.install(&page, &[7; 1_024]);
+        let before = pager.statistics().evictions;
+        thread::scope(|scope| {
+            let traversal = pager.enter();
+            let Some(view) = traversal.page(&page) else {
+                return;
+            };
+            scope.spawn(|| {
+                let mut held = Vec::new();
+                while pager.statistics().evictions == before {
+                    held.extend(pager.frames.try_hold());
+                }
+            });
+            while pager.statistics().evictions == before {
+                thread::yield_now();
+            }
+            if view.pin().is_none() {
+                was_evicted = true;
+                assert!(view.pin().is_none(), "it was pinned after all");
+            }
+        });
+    }
+    assert!(was_evicted);
+}
 
 #[test]
 fn a_block_whose_last_live_unit_went_is_found_again() {
