@@ -21,6 +21,7 @@
 
 mod open;
 mod range;
+mod touch;
 
 pub use range::{release_below, release_tree};
 

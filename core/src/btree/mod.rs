@@ -23,9 +23,11 @@ mod lookup;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use change::{Change, PageSink, StoreSink};
 pub use check::{Visited, check_buffer_bytes, check_tree};
 pub use cursor::{CursorPosition, TreeCursor};
 pub use edit::{Editor, release_below, release_tree};
 pub use lookup::{Found, Root, count_below, get, with_leaf};
+pub use walk::{ChildWalk, any_on_path};

@@ -213,12 +213,12 @@ impl Engine {
         if sources.runs().next().is_some() {
             // A memtable that can't be a run waits for the runs below it.
             let from = self.runs_to_merge(maintenance, frozen.is_some());
-            return Ok(from.map(|from| Work::Merge(Merge::new(from))));
+            return Ok(from.map(|from| begin_merge(maintenance, from)));
         }
         if frozen.is_none() && sources.count() <= 1 {
             self.wants_drain.store(false, Ordering::Release);
         }
-        Ok(frozen.map(|memtable| Work::Merge(Merge::new(MergeFrom::Memtable(memtable)))))
+        Ok(frozen.map(|memtable| begin_merge(maintenance, MergeFrom::Memtable(memtable))))
     }
 
     /// Which runs are to be merged now, if any.
@@ -560,4 +560,11 @@ impl Engine {
         any |= self.free_run_slots(maintenance);
         Ok(any)
     }
+}
+
+/// Begins a merge at its first key.
+fn begin_merge(maintenance: &mut Maintenance, from: MergeFrom) -> Work {
+    maintenance.rewriting = None;
+    maintenance.slice_next.clear();
+    Work::Merge(Merge::new(from))
 }

@@ -79,7 +79,7 @@ impl Position {
         self.length = 0;
     }
 
-    fn set(&mut self, table: u32, parts: [&[u8]; 2]) -> Result<()> {
+    pub(super) fn set(&mut self, table: u32, parts: [&[u8]; 2]) -> Result<()> {
         let [key, after] = parts;
         let key_end = RUN_KEY_TABLE_BYTES + key.len();
         let fits = put(&mut self.bytes, 0, &table.to_be_bytes())
@@ -90,6 +90,11 @@ impl Position {
         }
         self.length = key_end + after.len();
         Ok(())
+    }
+
+    /// The memory, for a key that is read from a page; the place is lost.
+    pub(super) fn scratch(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     fn copy_from(&mut self, other: &Self) {

@@ -5,7 +5,8 @@
 //! which `validate` judges;
 //! `flush` makes them durable; `maintain` chooses what is built next: `make_run` turns a
 //! memtable into a run, `merge` brings what stands above the trees into them;
-//! `trim` gives room back to the device; `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
+//! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
+//! the end of the file; `trim` gives room back to the device; `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
 //! transactions their memory.
 //!
 //! # Who owns what
@@ -40,6 +41,8 @@ mod open;
 mod options;
 mod read;
 mod replay;
+mod rewrite;
+mod shorten;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -116,9 +119,13 @@ struct Maintenance {
     work: Option<maintain::Work>,
     /// A merge between two slices.
     paused: Option<merge::Merge>,
-    /// What is merged next, and what was next when the last slice was published.
+    /// What is merged next, and what was next when the last slice was published. The
+    /// latter is where a round of rewriting goes on, too.
     next: merge::Position,
     slice_next: merge::Position,
+    /// Why pages are rewritten, while a round of that is under way.
+    rewriting: Option<rewrite::Purpose>,
+    shortening: shorten::Shortening,
     changed: Array<maintain::ChangedRoot>,
     changed_count: usize,
     keeper: RunKeeper,

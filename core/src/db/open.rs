@@ -20,6 +20,7 @@ use super::maintain::{CHANGED_ROOTS, ChangedRoot};
 use super::make_run::load_run;
 use super::merge::Position;
 use super::replay::Slots;
+use super::shorten::Shortening;
 use super::{
     Counters, Engine, FIRST_USER_TABLE, LogState, Maintenance, MemtableSlot, NONE, Options,
     STATE_ACTIVE, STATE_FREE, Sequencer, slots,
@@ -438,6 +439,8 @@ impl Bringing<'_> {
                 paused: None,
                 next: Position::new(budget, key_bytes)?,
                 slice_next: Position::new(budget, key_bytes)?,
+                rewriting: None,
+                shortening: Shortening::default(),
                 changed,
                 changed_count: 0,
                 keeper,

@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod shorten;
 mod slots_taken;
 
 use super::*;

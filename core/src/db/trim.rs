@@ -1,4 +1,7 @@
 //! Giving back to the device what the page file doesn't use any more.
+//!
+//! In this order: what no snapshot needs is freed by a flip, the end of the file is moved
+//! to free space before it (`shorten`), holes are punched, the file is cut off.
 
 use super::maintain::Publishing;
 use super::{Engine, Maintenance};
@@ -9,8 +12,8 @@ const PENDING_BYTES_MIN: u64 = 64 << 10;
 
 impl Engine {
     /// Gives back a step of what the page file doesn't use: frees what no snapshot needs
-    /// any more, punches holes, and cuts the file off behind what is in use. Answers
-    /// whether there may be more. For a host that finds writes pausing: while they go
+    /// any more, moves what lies far behind what is in use, punches holes, and cuts the
+    /// file off. Answers whether there may be more. For a host that finds writes pausing: while they go
     /// on, free space is soon used again.
     ///
     /// # Errors
@@ -23,8 +26,12 @@ impl Engine {
         if maintenance.work.is_some() || maintenance.store.must_abandon() {
             return Err(Error::Busy);
         }
-        if self.frees_something(maintenance)? {
+        // The slices of a round free what the ones before have left.
+        if !self.is_shortening(maintenance) && self.frees_something(maintenance)? {
             self.flip_to_free(maintenance)?;
+            return Ok(true);
+        }
+        if self.shorten_step(maintenance)? {
             return Ok(true);
         }
         let store = &mut maintenance.store;
@@ -44,12 +51,14 @@ impl Engine {
             .store
             .statistics(self.pager.layout())
             .pending_bytes;
-        let frees = pending >= PENDING_BYTES_MIN && maintenance.store.can_reclaim(oldest);
+        let is_worth = pending >= PENDING_BYTES_MIN || maintenance.shortening.has_left;
+        let frees = is_worth && maintenance.store.can_reclaim(oldest);
         Ok(frees || maintenance.store.is_too_long(&self.pager)?)
     }
 
     /// Publishes the same trees once more, without the space that nobody needs.
     fn flip_to_free(&self, maintenance: &mut Maintenance) -> Result<()> {
+        maintenance.shortening.has_left = false;
         let mut flip = || {
             self.reclaim(maintenance)?;
             maintenance.store.shorten(&self.pager)?;
@@ -59,13 +68,6 @@ impl Engine {
             };
             self.flip(maintenance, &publishing, |sources| *sources)
         };
-        let flipped = flip();
-        if let Err(error) = flipped {
-            match maintenance.store.abandon(&self.pager) {
-                Err(Error::Poisoned) => return Err(self.poison(error)),
-                abandoned => abandoned?,
-            }
-        }
-        flipped
+        flip().map_err(|error| self.abandon_after(maintenance, error))
     }
 }

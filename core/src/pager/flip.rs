@@ -26,6 +26,7 @@
 
 mod account;
 mod extent;
+mod relocate;
 
 use super::pending::PENDING_LISTS;
 use super::runs::RunList;

@@ -23,7 +23,7 @@ impl PageStore {
     ///
     /// # Errors
     /// I/O or corruption of a bitmap.
-    fn needed_blocks(&mut self, pager: &Pager) -> Result<u64> {
+    pub fn needed_blocks(&mut self, pager: &Pager) -> Result<u64> {
         let layout = *pager.layout();
         let block_units = layout.block_units().max(1);
         for index in (0..self.space.count).rev() {
@@ -65,7 +65,8 @@ impl PageStore {
     pub fn cut_off(&mut self, pager: &Pager) -> Result<bool> {
         self.check_standing()?;
         let blocks = self.superblock.file_blocks.max(self.space.file_blocks);
-        if blocks >= self.space.length_blocks {
+        let can_truncate = pager.storage().geometry().can_truncate;
+        if blocks >= self.space.length_blocks || !can_truncate {
             return Ok(false);
         }
         let bytes = blocks * pager.layout().block_bytes as u64;

@@ -265,6 +265,20 @@ impl Run {
         self.check();
     }
 
+    /// Now and then with nothing above the trees, so that what lies at the end moves.
+    fn trim(&mut self) {
+        if self.options.runs > 0 && self.random.below(2) == 0 {
+            drain(&self.engine).unwrap();
+        }
+        for _ in 0..self.random.below(20) {
+            match self.engine.trim_pages() {
+                Ok(true) => {}
+                Ok(false) | Err(Error::Busy) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+
     fn check(&mut self) {
         for table in TABLES {
             assert_eq!(rows(&self.engine, table).unwrap(), self.model[&table]);
@@ -288,7 +302,8 @@ impl Run {
                     .unwrap();
             }
             90..=93 => self.cursor_walk(),
-            94..=97 => self.snapshot(),
+            94..=96 => self.snapshot(),
+            97 => self.trim(),
             98 => {
                 let _ = self.engine.freeze_front();
             }

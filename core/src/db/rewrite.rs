@@ -1,0 +1,299 @@
+//! Writing chosen pages of the trees again, in slices.
+//!
+//! What is rewritten says the same as before, for every snapshot that begins from now on:
+//! pages get another place (`shorten`). So nothing of it is in the log, and a power cut
+//! leaves the state before a slice or the one after.
+//!
+//! # Protocol
+//! One call does one slice, from choosing pages to the flip, so that between two calls
+//! nothing is being built, and what writers wait for is done first. A slice goes over the
+//! tables and the trees in key order, from the place where the last one ended; branches
+//! say which pages below them are chosen, and others are not read. It ends when it has
+//! written or looked at as much as it may. Then the changed roots are published.
+//!
+//! # Invariants
+//! * No merge is under way, of runs or of a memtable, and none was when the database was
+//!   closed: the extents that a merge did put into the trees are its sources' still.
+//! * A merge that begins ends the round: the place of the next slice is kept where a merge
+//!   keeps its own.
+//! * The trees change between two slices, where writers come. A place in the order of
+//!   keys stays a place; what was passed and changed meanwhile is for the next round.
+//! * An old page goes on the pending list of the flip, as with any edit, so that snapshots
+//!   that are open keep what they read.
+
+use super::maintain::Publishing;
+use super::{Engine, Maintenance};
+use crate::btree::{Change, ChildWalk, CursorPosition, Root, StoreSink, TreeCursor, any_on_path};
+use crate::error::{CorruptionReason, Error, Result};
+use crate::format::branch::Child;
+use crate::format::catalogue::RootRecord;
+use crate::format::extent::{EXTENT_REF_BYTES, ExtentRef};
+use crate::format::leaf::{EntryKind, Leaf};
+use crate::format::page_ref::PageRef;
+use crate::pager::{PageStore, Pager};
+use lightning_platform::File;
+
+/// Pages and tables that one slice looks at.
+const LOOKS_MAX: u32 = 1_024;
+
+/// Which pages are written again, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Those that don't lie wholly below an address, to lie lower.
+    Move {
+        /// The address.
+        limit: u64,
+    },
+}
+
+/// A slice that is being built.
+struct Slice {
+    purpose: Purpose,
+    start_bytes: u64,
+    bytes: u64,
+    looks: u32,
+}
+
+impl Slice {
+    fn is_full(&self, store: &PageStore) -> bool {
+        let written = store.written_bytes().saturating_sub(self.start_bytes);
+        self.looks >= LOOKS_MAX || written >= self.bytes
+    }
+}
+
+impl Purpose {
+    /// Whether a page is to be looked at. Of a leaf only the extents may be chosen.
+    fn chooses(&self, child: &Child) -> bool {
+        match self {
+            Self::Move { .. } => {
+                child.page.level > 0 || child.extents_below || self.moves(&child.page)
+            }
+        }
+    }
+
+    /// Whether a page itself is to be written again, whatever stands in it.
+    fn moves(&self, page: &PageRef) -> bool {
+        match self {
+            Self::Move { limit } => page.address + u64::from(page.units) > *limit,
+        }
+    }
+}
+
+impl Engine {
+    /// Begins a round at the first table.
+    pub(super) fn begin_rewriting(&self, maintenance: &mut Maintenance, purpose: Purpose) {
+        maintenance.rewriting = Some(purpose);
+        maintenance.slice_next.clear();
+    }
+
+    /// Does a slice of what is under way, of about so many bytes. Answers whether it was
+    /// the last.
+    pub(super) fn rewrite_slice(
+        &self,
+        maintenance: &mut Maintenance,
+        purpose: Purpose,
+        bytes: u64,
+    ) -> Result<bool> {
+        let built = self.build_slice(maintenance, purpose, bytes);
+        if let Err(error) = built {
+            return Err(self.abandon_after(maintenance, error));
+        }
+        if let Ok(true) = built {
+            maintenance.rewriting = None;
+        }
+        built
+    }
+
+    /// Forgets what was being built when `error` came.
+    pub(super) fn abandon_after(&self, maintenance: &mut Maintenance, error: Error) -> Error {
+        maintenance.rewriting = None;
+        maintenance.changed_count = 0;
+        match maintenance.store.abandon(&self.pager) {
+            Err(Error::Poisoned) => self.poison(error),
+            Err(other) => other,
+            Ok(()) => error,
+        }
+    }
+
+    fn build_slice(
+        &self,
+        maintenance: &mut Maintenance,
+        purpose: Purpose,
+        bytes: u64,
+    ) -> Result<bool> {
+        let oldest = self.front.versions.oldest_generation(self.pager.epochs());
+        let mut changes = maintenance.store.can_reclaim(oldest);
+        self.reclaim(maintenance)?;
+        let Purpose::Move { limit } = purpose;
+        changes |= maintenance.store.touch_bitmaps_above(&self.pager, limit)?;
+        let mut slice = Slice {
+            purpose,
+            start_bytes: maintenance.store.written_bytes(),
+            bytes,
+            looks: 0,
+        };
+        let is_last = self.rewrite_tables(maintenance, &mut slice)?;
+        if changes || maintenance.changed_count > 0 {
+            let publishing = Publishing {
+                runs: *maintenance.store.runs(),
+                ..Publishing::default()
+            };
+            self.flip(maintenance, &publishing, |sources| *sources)?;
+        }
+        Ok(is_last)
+    }
+
+    /// Goes over the tables from the place of the last slice on. Answers whether it came
+    /// to the end.
+    fn rewrite_tables(&self, maintenance: &mut Maintenance, slice: &mut Slice) -> Result<bool> {
+        let roots = maintenance.store.published().roots;
+        loop {
+            let (from, _) = maintenance.slice_next.table_and_key();
+            let Some((table, record)) = self.table_from(roots, from)? else {
+                return Ok(true);
+            };
+            if table != from {
+                maintenance.slice_next.set(table, [&[], &[]])?;
+            }
+            if slice.is_full(&maintenance.store) || !self.open_table(maintenance, table)? {
+                return Ok(false);
+            }
+            slice.looks += 1;
+            let before = maintenance.changed_count;
+            let stopped = self.rewrite_table(maintenance, slice, table, &record)?;
+            self.finish_table(maintenance, &mut Some(table))?;
+            let root = Root {
+                page: roots,
+                table: 0,
+            };
+            let moves = |page: &PageRef| slice.purpose.moves(page);
+            if maintenance.changed_count == before
+                && any_on_path(&self.pager, &root, &table.to_be_bytes(), &moves)?
+            {
+                // The same root is put once more, so that the pages it stands in move.
+                maintenance.changed_count += 1;
+            }
+            let Maintenance {
+                next, slice_next, ..
+            } = &mut *maintenance;
+            if let Some(length) = stopped {
+                let low = next.scratch().get(..length).unwrap_or(&[]);
+                slice_next.set(table, [low, &[]])?;
+                return Ok(false);
+            }
+            let Some(behind) = table.checked_add(1) else {
+                return Ok(true);
+            };
+            slice_next.set(behind, [&[], &[]])?;
+        }
+    }
+
+    /// The first table with entries from `from` on.
+    fn table_from(&self, roots: Option<PageRef>, from: u32) -> Result<Option<(u32, RootRecord)>> {
+        let root = Root {
+            page: roots,
+            table: 0,
+        };
+        let mut cursor = TreeCursor::new(&self.pager, root, true);
+        cursor.seek(CursorPosition::AtOrAfter(&from.to_be_bytes()))?;
+        let Some(entry) = cursor.entry() else {
+            return Ok(None);
+        };
+        let record = RootRecord::decode(entry.value).ok_or_else(|| {
+            let address = roots.map_or(0, |page| page.address);
+            let offset = self.pager.layout().offset(address).unwrap_or(u64::MAX);
+            Error::corrupt(CorruptionReason::Structure, File::Pages, offset)
+        })?;
+        let mut key = [0; 4];
+        cursor.copy_key(&mut key);
+        Ok(Some((u32::from_be_bytes(key), record)))
+    }
+
+    /// Rewrites a table's tree, which the editor has open. Where the slice is full before
+    /// the end, answers the length of the key at which the next begins; `next` holds it.
+    fn rewrite_table(
+        &self,
+        maintenance: &mut Maintenance,
+        slice: &mut Slice,
+        table: u32,
+        record: &RootRecord,
+    ) -> Result<Option<usize>> {
+        let Maintenance {
+            store,
+            editor,
+            next,
+            slice_next,
+            ..
+        } = &mut *maintenance;
+        let (_, from) = slice_next.table_and_key();
+        let root = record.root.map(|page| Child {
+            page,
+            count: record.entries,
+            earliest_expiry_ms: record.earliest_expiry_ms,
+            extents_below: record.extents_below,
+        });
+        let purpose = slice.purpose;
+        let chooses = |child: &Child| purpose.chooses(child);
+        let mut walk = ChildWalk::new(&self.pager, table, root);
+        while let Some((child, length)) = walk.next(from, next.scratch(), &chooses)? {
+            if slice.is_full(store) {
+                return Ok(Some(length));
+            }
+            slice.looks += 1;
+            if purpose.moves(&child.page) {
+                let low = next.scratch().get(..length).unwrap_or(&[]);
+                editor.touch(&self.pager, &mut sink(&self.pager, store), low)?;
+            }
+            if child.page.level > 0 || !child.extents_below {
+                continue;
+            }
+            let pin = self.pager.page(&child.page, table)?;
+            let leaf = Leaf::new(pin.bytes());
+            for index in 0..leaf.count() {
+                let entry = leaf.entry(index);
+                if entry.kind != EntryKind::Extent {
+                    continue;
+                }
+                let Some(moved) = self.move_extent(store, purpose, table, entry.value)? else {
+                    continue;
+                };
+                let change = Change::Put {
+                    kind: EntryKind::Extent,
+                    expiry_ms: entry.expiry_ms,
+                    metadata: entry.metadata,
+                    sequence: 0,
+                    value: &moved,
+                };
+                let length = leaf.copy_key(index, next.scratch());
+                let key = next.scratch().get(..length).unwrap_or(&[]);
+                editor.apply(&self.pager, &mut sink(&self.pager, store), key, change)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies an extent to where it lies lower, if it has to and there is room.
+    fn move_extent(
+        &self,
+        store: &mut PageStore,
+        purpose: Purpose,
+        table: u32,
+        reference: &[u8],
+    ) -> Result<Option<[u8; EXTENT_REF_BYTES]>> {
+        let Purpose::Move { limit } = purpose;
+        let extent = ExtentRef::decode(reference).ok_or(Error::Internal(265))?;
+        if extent.address + PageStore::extent_units(&self.pager, &extent) <= limit {
+            return Ok(None);
+        }
+        let copied = store.copy_extent_below(&self.pager, table, &extent, limit)?;
+        Ok(copied.map(|copied| copied.encode()))
+    }
+}
+
+fn sink<'a>(pager: &'a Pager, store: &'a mut PageStore) -> StoreSink<'a> {
+    StoreSink {
+        pager,
+        store,
+        keeps_leaves: false,
+    }
+}
