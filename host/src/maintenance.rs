@@ -7,10 +7,13 @@
 //! trees, so that reads find one source, marks the log, gives back what of it is not
 //! needed and rests.
 //!
+//! Where nothing else is to be done it removes what has expired, at most once a minute,
+//! and not before the first entry does: for that it wakes from its rest, too.
+//!
 //! Who waits for room waits for a *round*: a step that did something ends one,
 //! and so does one that found nothing to do, which may have been done just before.
 
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 use lightning_core::db::Budgeted;
 use lightning_core::error::Error as EngineError;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +31,9 @@ const HELD_PAUSE: Duration = Duration::from_millis(1);
 /// A pause after another thread was found at work, or storage failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often it looks for what has expired at most.
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct State {
@@ -116,8 +122,14 @@ impl Maintenance {
         let mut last_seen = None;
         let mut quiet_looks = 0;
         let mut is_settled = false;
+        let mut sweeps = Sweeps::new();
         loop {
-            let next = step(shared);
+            let mut next = step(shared);
+            if matches!(next, Next::Rest) && sweeps.step(shared) {
+                // There is less to keep now, and a superblock that the log doesn't name.
+                is_settled = false;
+                next = Next::Work;
+            }
             let mut state = self.lock();
             if state.is_stopping {
                 return;
@@ -144,12 +156,13 @@ impl Maintenance {
                 last_seen = Some(appended);
                 quiet_looks = 0;
                 is_settled = false;
+                sweeps.note_write();
             }
             if is_settled {
                 self.is_resting.store(true, Ordering::SeqCst);
                 // A write between the look and the store above went unnoticed.
                 if shared.engine.statistics().appended_sequence == appended {
-                    self.park(state, None);
+                    self.park(state, sweeps.left());
                 }
                 self.is_resting.store(false, Ordering::SeqCst);
             } else if quiet_looks < QUIET_LOOKS {
@@ -177,6 +190,56 @@ impl Maintenance {
             };
         }
         state.is_wanted = false;
+    }
+}
+
+/// When to look for what has expired.
+struct Sweeps {
+    /// None where nothing in the trees ever expires.
+    due: Option<Instant>,
+}
+
+impl Sweeps {
+    fn new() -> Self {
+        Self {
+            due: Some(Instant::now() + SWEEP_PAUSE),
+        }
+    }
+
+    /// What is written may expire.
+    fn note_write(&mut self) {
+        let soon = Instant::now() + SWEEP_PAUSE;
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+    }
+
+    /// How long there is nothing to look for; none for ever.
+    fn left(&self) -> Option<Duration> {
+        self.due
+            .map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Removes some of what has expired, where that is due. Answers whether it did.
+    fn step(&mut self, shared: &Shared) -> bool {
+        if self.left() != Some(Duration::ZERO) {
+            return false;
+        }
+        let now_ms = now_ms();
+        match shared.engine.sweep(now_ms) {
+            Ok(swept) if swept.worked => return true,
+            Ok(swept) => {
+                self.due = swept.earliest_expiry_ms.and_then(|expiry_ms| {
+                    let left = Duration::from_millis(expiry_ms.saturating_sub(now_ms));
+                    Instant::now().checked_add(left.max(SWEEP_PAUSE))
+                });
+            }
+            Err(error) => {
+                self.due = Some(Instant::now() + SWEEP_PAUSE);
+                if error != EngineError::Busy {
+                    shared.note_failure(error);
+                }
+            }
+        }
+        false
     }
 }
 

@@ -6,7 +6,7 @@
 //! `flush` makes them durable; `maintain` chooses what is built next: `make_run` turns a
 //! memtable into a run, `merge` brings what stands above the trees into them;
 //! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
-//! the end of the file; `trim` gives room back to the device; `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
+//! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back to the device; `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
 //! transactions their memory.
 //!
 //! # Who owns what
@@ -44,6 +44,7 @@ mod replay;
 mod rewrite;
 mod shorten;
 mod slots;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -57,6 +58,7 @@ pub use open::OpenInput;
 pub use options::{Durability, Options};
 pub use read::{TableView, Value};
 pub use slots::Transaction;
+pub use sweep::Swept;
 pub use verify::Verified;
 pub use write::{Isolation, PutOptions, Ticket};
 
@@ -125,6 +127,8 @@ struct Maintenance {
     slice_next: merge::Position,
     /// Why pages are rewritten, while a round of that is under way.
     rewriting: Option<rewrite::Purpose>,
+    /// Whether that round has changed anything.
+    has_rewritten: bool,
     shortening: shorten::Shortening,
     changed: Array<maintain::ChangedRoot>,
     changed_count: usize,

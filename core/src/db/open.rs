@@ -369,6 +369,7 @@ impl Bringing<'_> {
             |_| ChangedRoot::default(),
         )?;
         let versions = Versions::new(budget, options.snapshots, &state, Arc::clone(&wait))?;
+        versions.note_swept(superblock.wall_time_ms);
         let transactions = slots::WriteSlots::new(
             budget,
             options.transactions as usize,
@@ -440,6 +441,7 @@ impl Bringing<'_> {
                 next: Position::new(budget, key_bytes)?,
                 slice_next: Position::new(budget, key_bytes)?,
                 rewriting: None,
+                has_rewritten: false,
                 shortening: Shortening::default(),
                 changed,
                 changed_count: 0,

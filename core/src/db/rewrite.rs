@@ -1,7 +1,7 @@
 //! Writing chosen pages of the trees again, in slices.
 //!
 //! What is rewritten says the same as before, for every snapshot that begins from now on:
-//! pages get another place (`shorten`). So nothing of it is in the log, and a power cut
+//! pages get another place (`shorten`), or lose what has expired (`sweep`). So nothing of it is in the log, and a power cut
 //! leaves the state before a slice or the one after.
 //!
 //! # Protocol
@@ -33,6 +33,8 @@ use crate::format::page_ref::PageRef;
 use crate::pager::{PageStore, Pager};
 use lightning_platform::File;
 
+/// Blocks that a slice writes at least.
+pub(super) const SLICE_BLOCKS_MIN: u64 = 16;
 /// Pages and tables that one slice looks at.
 const LOOKS_MAX: u32 = 1_024;
 
@@ -43,6 +45,11 @@ pub(super) enum Purpose {
     Move {
         /// The address.
         limit: u64,
+    },
+    /// Those with entries that expire at or before a time, to be without them.
+    Sweep {
+        /// The time, in milliseconds since 1970.
+        now_ms: u64,
     },
 }
 
@@ -62,28 +69,48 @@ impl Slice {
 }
 
 impl Purpose {
-    /// Whether a page is to be looked at. Of a leaf only the extents may be chosen.
+    /// Whether a page is to be looked at.
     fn chooses(&self, child: &Child) -> bool {
-        match self {
-            Self::Move { .. } => {
-                child.page.level > 0 || child.extents_below || self.moves(&child.page)
-            }
-        }
+        let is_on_the_way = matches!(self, Self::Move { .. }) && child.page.level > 0;
+        is_on_the_way || self.moves(&child.page) || self.changes_below(child)
     }
 
     /// Whether a page itself is to be written again, whatever stands in it.
     fn moves(&self, page: &PageRef) -> bool {
         match self {
             Self::Move { limit } => page.address + u64::from(page.units) > *limit,
+            Self::Sweep { .. } => false,
         }
     }
+
+    /// Whether an entry below may have to be changed.
+    fn changes_below(&self, child: &Child) -> bool {
+        match self {
+            Self::Move { .. } => child.extents_below,
+            Self::Sweep { now_ms } => has_expired(child.earliest_expiry_ms, *now_ms),
+        }
+    }
+}
+
+/// Whether what expires at `expiry_ms`, if ever, has at `now_ms`.
+pub(super) fn has_expired(expiry_ms: Option<u64>, now_ms: u64) -> bool {
+    expiry_ms.is_some_and(|expiry_ms| expiry_ms <= now_ms)
 }
 
 impl Engine {
     /// Begins a round at the first table.
     pub(super) fn begin_rewriting(&self, maintenance: &mut Maintenance, purpose: Purpose) {
         maintenance.rewriting = Some(purpose);
+        maintenance.has_rewritten = false;
         maintenance.slice_next.clear();
+    }
+
+    /// Bytes that a slice writes.
+    pub(super) fn rewrite_bytes(&self, maintenance: &Maintenance) -> u64 {
+        let layout = self.pager.layout();
+        let file = maintenance.store.statistics(layout).file_bytes;
+        let least = SLICE_BLOCKS_MIN * layout.block_bytes as u64;
+        (file / 32).min(self.options.slice_bytes_min).max(least)
     }
 
     /// Does a slice of what is under way, of about so many bytes. Answers whether it was
@@ -124,8 +151,9 @@ impl Engine {
         let oldest = self.front.versions.oldest_generation(self.pager.epochs());
         let mut changes = maintenance.store.can_reclaim(oldest);
         self.reclaim(maintenance)?;
-        let Purpose::Move { limit } = purpose;
-        changes |= maintenance.store.touch_bitmaps_above(&self.pager, limit)?;
+        if let Purpose::Move { limit } = purpose {
+            changes |= maintenance.store.touch_bitmaps_above(&self.pager, limit)?;
+        }
         let mut slice = Slice {
             purpose,
             start_bytes: maintenance.store.written_bytes(),
@@ -133,7 +161,9 @@ impl Engine {
             looks: 0,
         };
         let is_last = self.rewrite_tables(maintenance, &mut slice)?;
-        if changes || maintenance.changed_count > 0 {
+        let rewrites = maintenance.changed_count > 0;
+        maintenance.has_rewritten |= rewrites;
+        if changes || rewrites {
             let publishing = Publishing {
                 runs: *maintenance.store.runs(),
                 ..Publishing::default()
@@ -168,6 +198,7 @@ impl Engine {
             };
             let moves = |page: &PageRef| slice.purpose.moves(page);
             if maintenance.changed_count == before
+                && matches!(slice.purpose, Purpose::Move { .. })
                 && any_on_path(&self.pager, &root, &table.to_be_bytes(), &moves)?
             {
                 // The same root is put once more, so that the pages it stands in move.
@@ -244,25 +275,32 @@ impl Engine {
                 let low = next.scratch().get(..length).unwrap_or(&[]);
                 editor.touch(&self.pager, &mut sink(&self.pager, store), low)?;
             }
-            if child.page.level > 0 || !child.extents_below {
+            if child.page.level > 0 || !purpose.changes_below(&child) {
                 continue;
             }
             let pin = self.pager.page(&child.page, table)?;
             let leaf = Leaf::new(pin.bytes());
             for index in 0..leaf.count() {
                 let entry = leaf.entry(index);
-                if entry.kind != EntryKind::Extent {
-                    continue;
-                }
-                let Some(moved) = self.move_extent(store, purpose, table, entry.value)? else {
-                    continue;
-                };
-                let change = Change::Put {
-                    kind: EntryKind::Extent,
-                    expiry_ms: entry.expiry_ms,
-                    metadata: entry.metadata,
-                    sequence: 0,
-                    value: &moved,
+                let moved;
+                let change = match purpose {
+                    Purpose::Sweep { now_ms } if has_expired(entry.expiry_ms, now_ms) => {
+                        Change::Delete
+                    }
+                    Purpose::Move { limit } if entry.kind == EntryKind::Extent => {
+                        match self.move_extent(store, limit, table, entry.value)? {
+                            Some(reference) => moved = reference,
+                            None => continue,
+                        }
+                        Change::Put {
+                            kind: EntryKind::Extent,
+                            expiry_ms: entry.expiry_ms,
+                            metadata: entry.metadata,
+                            sequence: 0,
+                            value: &moved,
+                        }
+                    }
+                    _ => continue,
                 };
                 let length = leaf.copy_key(index, next.scratch());
                 let key = next.scratch().get(..length).unwrap_or(&[]);
@@ -276,11 +314,10 @@ impl Engine {
     fn move_extent(
         &self,
         store: &mut PageStore,
-        purpose: Purpose,
+        limit: u64,
         table: u32,
         reference: &[u8],
     ) -> Result<Option<[u8; EXTENT_REF_BYTES]>> {
-        let Purpose::Move { limit } = purpose;
         let extent = ExtentRef::decode(reference).ok_or(Error::Internal(265))?;
         if extent.address + PageStore::extent_units(&self.pager, &extent) <= limit {
             return Ok(None);

@@ -14,14 +14,12 @@
 //! Each slice writes no more than is free below the limit, so that no round makes the
 //! file longer.
 
-use super::rewrite::Purpose;
+use super::rewrite::{Purpose, SLICE_BLOCKS_MIN};
 use super::{Engine, Maintenance};
 use crate::error::Result;
 
 /// Bytes that the file has to become shorter by.
 const GAIN_BYTES_MIN: u64 = 1 << 20;
-/// Blocks that a slice writes at least.
-const SLICE_BLOCKS_MIN: u64 = 16;
 /// Blocks kept free for what a slice writes besides: stages, roots, lists, bitmaps.
 const SPARE_BLOCKS: u64 = 32;
 
@@ -32,6 +30,13 @@ pub(super) struct Shortening {
     last: Option<(u64, u64)>,
     /// Whether a round has ended, and what it left behind isn't free yet.
     pub has_left: bool,
+}
+
+impl Shortening {
+    /// Has a round begin again where one is worth it.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
 }
 
 impl Engine {
@@ -63,7 +68,7 @@ impl Engine {
         let block_bytes = self.pager.layout().block_bytes as u64;
         let free = maintenance.store.free_blocks_below(&self.pager, limit)?;
         let room = free.saturating_sub(SPARE_BLOCKS) * block_bytes;
-        let bytes = self.shorten_bytes(maintenance).min(room);
+        let bytes = self.rewrite_bytes(maintenance).min(room);
         let is_last = if bytes == 0 {
             maintenance.rewriting = None;
             true
@@ -72,14 +77,6 @@ impl Engine {
         };
         maintenance.shortening.has_left |= is_last;
         Ok(true)
-    }
-
-    /// Bytes that a slice writes.
-    fn shorten_bytes(&self, maintenance: &Maintenance) -> u64 {
-        let layout = self.pager.layout();
-        let file = maintenance.store.statistics(layout).file_bytes;
-        let least = SLICE_BLOCKS_MIN * layout.block_bytes as u64;
-        (file / 32).min(self.options.slice_bytes_min).max(least)
     }
 
     /// Begins a round where one is worth it, and answers its limit.
@@ -95,7 +92,7 @@ impl Engine {
             return Ok(None);
         }
         let used = maintenance.store.statistics(&layout).used_bytes;
-        let spare = 2 * self.shorten_bytes(maintenance) / block_bytes + SPARE_BLOCKS;
+        let spare = 2 * self.rewrite_bytes(maintenance) / block_bytes + SPARE_BLOCKS;
         let limit = used.div_ceil(block_bytes) + spare;
         let least = GAIN_BYTES_MIN.min(16 * self.options.slice_bytes_min) / block_bytes;
         if limit.saturating_mul(4) > needed.saturating_mul(3)

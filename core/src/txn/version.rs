@@ -202,6 +202,8 @@ pub struct Versions {
     slots: Mutex<Array<Slot>>,
     /// For each snapshot that may be open: one above its sequence.
     registered: Array<AtomicU64>,
+    /// What had expired by then may be gone from the trees.
+    swept_ms: AtomicU64,
 }
 
 impl Versions {
@@ -239,6 +241,7 @@ impl Versions {
             registered: Array::new(budget, structure, readers_max as usize, |_| {
                 AtomicU64::new(UNREGISTERED)
             })?,
+            swept_ms: AtomicU64::new(0),
         })
     }
 
@@ -310,7 +313,14 @@ impl Versions {
         self.state(self.current.load(Ordering::SeqCst))
     }
 
-    /// Begins a snapshot up to what `watermark` answers.
+    /// Has no snapshot that begins from now on see what had expired by then. Comes before a
+    /// version is published whose trees may lack that.
+    pub fn note_swept(&self, now_ms: u64) {
+        self.swept_ms.fetch_max(now_ms, Ordering::SeqCst);
+    }
+
+    /// Begins a snapshot up to what `watermark` answers. Its time is `now_ms`, or that of
+    /// the last sweep, where a clock was put back.
     ///
     /// # Errors
     /// [`Error::OverLimit`] when as many snapshots are open as were planned.
@@ -331,12 +341,14 @@ impl Versions {
                 && let Some(version) = self.versions.get(index as usize)
             {
                 version.readers.fetch_add(1, Ordering::AcqRel);
+                // Read behind the version: what that one lacks had expired by then.
+                let swept_ms = self.swept_ms.load(Ordering::SeqCst);
                 return Ok(Snapshot {
                     engine,
                     version: index,
                     place,
                     sequence,
-                    now_ms,
+                    now_ms: now_ms.max(swept_ms),
                 });
             }
         }
