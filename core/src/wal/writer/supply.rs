@@ -76,7 +76,7 @@ impl LogWriter {
     }
 
     /// Works on the next ready slot, of full length where `whole` and else as the
-    /// current segment demands; see [`SlotTable::prepare_step`].
+    /// current segment demands; see [`prepare_step`](super::super::SlotTable::prepare_step).
     ///
     /// # Errors
     /// What the storage answers. The log isn't harmed.
@@ -85,7 +85,7 @@ impl LogWriter {
         self.slots.prepare_step(&self.config, wanted, bytes_max)
     }
 
-    /// Begins such a step, to be run without the log; see [`SlotTable::begin_step`].
+    /// Begins such a step, to be run without the log; see [`begin_step`](super::super::SlotTable::begin_step).
     ///
     /// # Errors
     /// As [`prepare_step`](Self::prepare_step).
@@ -141,7 +141,7 @@ impl LogWriter {
     }
 
     /// Takes back the slots of segments below `first_needed`; see
-    /// [`SlotTable::release_below`].
+    /// [`release_below`](super::super::SlotTable::release_below).
     pub fn release_below(&mut self, first_needed: u64) {
         self.slots
             .release_below(first_needed.min(self.durable_number), &self.config);
