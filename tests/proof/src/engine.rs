@@ -107,7 +107,10 @@ pub fn setups() -> [Setup; SETUPS] {
         Setup {
             name: "six runs",
             sim: SimOptions::disk(512),
+            // Small pages: deep trees, many slices, many values in extents.
             options: Options {
+                page_bytes: 512,
+                range_bytes: 272,
                 memtable_bytes: 6 << 10,
                 filter_bytes: 32,
                 runs: 6,

@@ -61,13 +61,13 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
             32..=39 => actions.push(Action::Poll(4_096)),
             40 => actions.push(Action::Reopen),
             41..=43 => actions.push(Action::Mark),
-            44..=45 => actions.push(Action::Freeze),
-            48..=50 => actions.push(Action::Settle(random.below(80) as u32)),
-            51..=56 => actions.push(Action::Trim),
-            46..=47 => actions.push(Action::Check),
-            57..=64 => actions.push(Action::Hold),
-            65..=69 => actions.push(Action::Release),
-            70 => actions.push(Action::Drain),
+            44..=48 => actions.push(Action::Freeze),
+            49..=50 => actions.push(Action::Settle(random.below(80) as u32)),
+            51..=52 => actions.push(Action::Check),
+            53..=60 => actions.push(Action::Hold),
+            61..=65 => actions.push(Action::Release),
+            66 => actions.push(Action::Drain),
+            67..=71 => actions.push(Action::Trim),
             _ => {}
         }
     }
@@ -103,14 +103,15 @@ fn changes(random: &mut Random, value_bytes_longest: u64) -> Vec<Change> {
         }
     }
     for _ in 0..count {
-        let key = format!("key{:03}", random.below(120)).into_bytes();
+        let is_long = count == 1 && random.below(6) == 0;
+        // Long values are written over again and again.
+        let number = random.below(if is_long { 12 } else { 120 }) * 10 % 119;
+        let key = format!("key{number:03}").into_bytes();
         let table = TABLES[random.below(2) as usize];
-        let most = if count == 1 && random.below(12) == 0 {
-            value_bytes_longest
-        } else if count == 1 {
-            120
-        } else {
-            80
+        let most = match count {
+            1 if is_long => value_bytes_longest,
+            1 => 120,
+            _ => 80,
         };
         let what = if random.below(5) > 0 {
             let length = random.below(most) as usize;

@@ -8,8 +8,8 @@
 //! reopening the counters are as many as commits succeeded, and no space is lost.
 
 use std::process::exit;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,8 @@ struct Shared {
     ends: AtomicBool,
     tally: Tally,
     counted: AtomicU64,
-    running: AtomicU64,
+    /// What each thread does that hasn't ended.
+    running: Mutex<Vec<&'static str>>,
 }
 
 /// How long a thread may take to end once it was told to.
@@ -97,7 +98,7 @@ fn one_run(seed: u64, durability: Durability, runs: u32, lasts: Duration) -> Out
         ends: AtomicBool::new(false),
         tally: Tally::default(),
         counted: AtomicU64::new(0),
-        running: AtomicU64::new(0),
+        running: Mutex::default(),
     });
     if let Err(reason) = judge(|| set_up(&shared.engine)) {
         return failed(reason);
@@ -105,43 +106,49 @@ fn one_run(seed: u64, durability: Durability, runs: u32, lasts: Duration) -> Out
     thread::scope(|scope| {
         for number in 0..WRITERS {
             let random = Random::new(mix(seed ^ number));
-            loop_on(scope, &shared, random, move |shared, random| {
+            loop_on(scope, &shared, "write", random, move |shared, random| {
                 write(shared, random, number)
             });
         }
         for number in 0..2 {
             let random = Random::new(mix(seed ^ (100 + number)));
-            loop_on(scope, &shared, random, |shared, _| read(shared));
+            loop_on(scope, &shared, "read", random, |shared, _| read(shared));
         }
         for number in 0..2 {
             let random = Random::new(mix(seed ^ (200 + number)));
             // Without runs a reader that stays holds writers up.
             if runs > 0 {
-                loop_on(scope, &shared, random, stay::stay);
+                loop_on(scope, &shared, "stay", random, stay::stay);
             }
         }
         for syncs in [true, false] {
-            loop_on(scope, &shared, Random::new(seed), move |shared, _| {
+            let random = Random::new(seed);
+            loop_on(scope, &shared, "flush", random, move |shared, _| {
                 flush(&shared.engine, syncs)?;
                 thread::yield_now();
                 Ok(())
             });
         }
-        loop_on(scope, &shared, Random::new(seed), |shared, random| {
-            maintain(&shared.engine, random)
-        });
+        loop_on(
+            scope,
+            &shared,
+            "maintain",
+            Random::new(seed),
+            |shared, random| maintain(&shared.engine, random),
+        );
         let start = Instant::now();
         while start.elapsed() < lasts {
             thread::sleep(Duration::from_millis(20));
         }
         shared.ends.store(true, Ordering::SeqCst);
         let start = Instant::now();
-        while shared.running.load(Ordering::SeqCst) > 0 {
+        while !running(&shared).is_empty() {
             thread::sleep(Duration::from_millis(5));
             if start.elapsed() > ENDS_WITHIN {
                 // A thread that hangs can't be ended, and its scope would wait for it.
                 println!("engine-threads cases {} bad 1", shared.tally.cases());
-                println!("  first bad case: seed {seed}: a call of the engine never returns");
+                let left = running(&shared).join(", ");
+                println!("  first bad case: seed {seed}: a call never returns: {left}");
                 exit(1);
             }
         }
@@ -149,6 +156,13 @@ fn one_run(seed: u64, durability: Durability, runs: u32, lasts: Duration) -> Out
     let verdict = judge(|| at_the_end(&shared, &storage, &options));
     shared.tally.add(u64::MAX, verdict);
     shared.tally.outcome()
+}
+
+fn running(shared: &Shared) -> MutexGuard<'_, Vec<&'static str>> {
+    shared
+        .running
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(reason: String) -> Outcome {
@@ -163,11 +177,12 @@ fn failed(reason: String) -> Outcome {
 fn loop_on<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     shared: &Arc<Shared>,
+    what: &'static str,
     mut random: Random,
     step: impl Fn(&Shared, &mut Random) -> Verdict + Send + 'scope,
 ) {
     let shared = Arc::clone(shared);
-    shared.running.fetch_add(1, Ordering::SeqCst);
+    running(&shared).push(what);
     scope.spawn(move || {
         let mut number = 0;
         while !shared.ends.load(Ordering::SeqCst) {
@@ -179,7 +194,10 @@ fn loop_on<'scope>(
                 shared.ends.store(true, Ordering::SeqCst);
             }
         }
-        shared.running.fetch_sub(1, Ordering::SeqCst);
+        let mut running = running(&shared);
+        if let Some(at) = running.iter().position(|running| *running == what) {
+            running.remove(at);
+        }
     });
 }
 
