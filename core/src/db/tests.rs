@@ -4,6 +4,7 @@ mod crash;
 mod model;
 mod shorten;
 mod slots_taken;
+mod stamps;
 mod sweep;
 
 use super::*;
