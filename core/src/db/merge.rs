@@ -278,11 +278,13 @@ impl Engine {
             let mut sink = sink(&self.pager, store);
             editor.delete_range(&self.pager, &mut sink, span.start, span.end)?;
             let end = span.end;
-            return match end {
-                Some(end) => next.set(table, [end, &[]]),
-                None => next.set(table.saturating_add(1), [&[], &[]]),
+            match (end, table.checked_add(1)) {
+                (Some(end), _) => next.set(table, [end, &[]])?,
+                (None, Some(after)) => next.set(after, [&[], &[]])?,
+                // The end of the last table there can be.
+                (None, None) => return Ok(Merged::All),
             }
-            .map(|()| Merged::One);
+            return Ok(Merged::One);
         }
         if let Some(point) = point {
             let is_covered = has_ranges && input.is_covered(&point);
