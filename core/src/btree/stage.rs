@@ -14,7 +14,7 @@ use super::item::{Body, Item, Summary};
 use crate::error::{Error, Result};
 use crate::format::branch::Child;
 use crate::format::branch_writer::{BranchSize, write_branch};
-use crate::format::bytes::put;
+use crate::format::bytes::{copy_within, put};
 use crate::format::leaf_writer::{LeafSize, write_sized_leaf};
 use crate::format::page_ref::PageKind;
 use crate::mem::{Array, Budget};
@@ -265,7 +265,7 @@ impl Stage {
             return true;
         }
         if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
+            copy_within(&mut self.buffer, self.start, self.end, 0);
             for fill in [&mut self.first, &mut self.second].into_iter().flatten() {
                 fill.move_down(self.start);
             }

@@ -44,14 +44,19 @@ impl NeededSequences {
     pub fn collect(&mut self, sequences: impl Iterator<Item = u64>, memtable: &Memtable) {
         let range = memtable.first_sequence()..memtable.last_sequence();
         self.count = 0;
-        for sequence in sequences.filter(|sequence| range.contains(sequence)) {
+        for mut sequence in sequences.filter(|sequence| range.contains(sequence)) {
+            // Kept in order: each one that is higher gives its place to the one before.
+            let mut higher = false;
+            for slot in self.sequences.iter_mut().take(self.count) {
+                higher |= *slot > sequence;
+                if higher {
+                    core::mem::swap(slot, &mut sequence);
+                }
+            }
             if let Some(slot) = self.sequences.get_mut(self.count) {
                 *slot = sequence;
                 self.count += 1;
             }
-        }
-        if let Some(found) = self.sequences.get_mut(..self.count) {
-            found.sort_unstable();
         }
     }
 

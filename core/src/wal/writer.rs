@@ -497,7 +497,7 @@ impl LogWriter {
         } else {
             self.filled - kept
         };
-        self.buffer.copy_within(left..left + kept, 0);
+        copy_within(&mut self.buffer, left, left + kept, 0);
         self.buffer_offset = self.buffer_offset.saturating_add(left as u64);
         self.filled = kept;
         self.held = kept;
