@@ -66,9 +66,11 @@ impl Engine {
         };
         let purpose = Purpose::Move { limit };
         let block_bytes = self.pager.layout().block_bytes as u64;
-        let free = maintenance.store.free_blocks_below(&self.pager, limit)?;
-        let room = free.saturating_sub(SPARE_BLOCKS) * block_bytes;
-        let bytes = self.rewrite_bytes(maintenance).min(room);
+        let wanted = self.rewrite_bytes(maintenance);
+        let enough = SPARE_BLOCKS + wanted.div_ceil(block_bytes.max(1));
+        let store = &mut maintenance.store;
+        let free = store.free_blocks_below(&self.pager, limit, enough)?;
+        let bytes = wanted.min(free.saturating_sub(SPARE_BLOCKS) * block_bytes);
         let is_last = if bytes == 0 {
             maintenance.rewriting = None;
             true

@@ -17,12 +17,12 @@ use crate::pager::Pager;
 use lightning_platform::File;
 
 impl PageStore {
-    /// Free blocks that lie wholly below an address.
+    /// Free blocks that lie wholly below an address, or `enough` at least.
     ///
     /// # Errors
     /// I/O or corruption of a bitmap.
-    pub fn free_blocks_below(&mut self, pager: &Pager, limit: u64) -> Result<u64> {
-        self.free_below(pager, limit, 1, u64::MAX)
+    pub fn free_blocks_below(&mut self, pager: &Pager, limit: u64, enough: u64) -> Result<u64> {
+        self.free_below(pager, limit, 1, enough)
     }
 
     /// Free blocks in stretches of at least `least`, below an address; counting ends when
@@ -35,6 +35,10 @@ impl PageStore {
             let start = index as u64 * per_group;
             if start >= limit || found >= enough {
                 break;
+            }
+            let used = self.space.groups.get(index);
+            if used.is_none_or(|group| u64::from(group.record.used_units) >= per_group) {
+                continue;
             }
             self.space.check_group(pager, index)?;
             let mut from = 0;
