@@ -350,18 +350,22 @@ fn verify_at(
 ) -> Done<()> {
     let view = engine.view(snapshot, TABLE, true).map_err(stop("view"))?;
     let mut buffer = [0; VALUE_BYTES_MAX];
-    // A commit in flight is there as a whole or not at all: its first key decides.
-    if let Some((first, _, version)) = oracle.in_flight {
-        let found = engine
-            .get(&view, &key_of(first), true)
-            .map_err(stop("get"))?;
-        let is_there = match (
-            found.as_ref().map(|found| found.stored()),
-            version & REMOVED,
-        ) {
-            (Some(Stored::Inline(bytes)), 0) => bytes == value_of(first, version, &mut buffer),
-            (found, _) => found.is_none() && version & REMOVED != 0,
-        };
+    // A commit in flight is there as a whole or not at all.
+    if let Some((first, count, version)) = oracle.in_flight {
+        // By all its keys: a removed one may have been absent before.
+        let mut is_there = true;
+        for number in first..first + count {
+            let found = engine
+                .get(&view, &key_of(number), true)
+                .map_err(stop("get"))?;
+            is_there &= match found.as_ref().map(|found| found.stored()) {
+                Some(Stored::Inline(bytes)) => {
+                    version & REMOVED == 0 && bytes == value_of(number, version, &mut buffer)
+                }
+                Some(Stored::Extent(_)) => false,
+                None => version & REMOVED != 0,
+            };
+        }
         if is_there {
             oracle.accept();
         }

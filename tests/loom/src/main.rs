@@ -39,9 +39,19 @@ mod memtable;
 #[expect(dead_code, reason = "the models need a part of the module")]
 mod bytes;
 
+#[rustfmt::skip]
+#[path = "../../../core/src/format/page_ref.rs"]
+#[expect(dead_code, reason = "the models need a part of the module")]
+mod page_ref;
+#[rustfmt::skip]
+#[path = "../../../core/src/format/run.rs"]
+#[expect(dead_code, reason = "the models need a part of the module")]
+mod run;
+
 /// The part of the format that the memtable is made with.
 mod format {
     pub(crate) use crate::bytes;
+    pub(crate) use crate::run;
 }
 
 /// The parts of the pager that have protocols of their own.
