@@ -159,7 +159,6 @@ impl Load<'_> {
         }
         *changed_count = 1;
         let publishing = Publishing {
-            runs: *maintenance.store.runs(),
             ..Publishing::default()
         };
         engine.flip(maintenance, &publishing, |sources| *sources)?;

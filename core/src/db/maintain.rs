@@ -25,7 +25,7 @@ use crate::btree::{Change, Root, StoreSink};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
 use crate::format::leaf::EntryKind;
-use crate::pager::{FlipInput, RunList};
+use crate::pager::{FlipInput, RunsChange};
 use crate::sync::Ordering;
 use crate::txn::{MemtableSlot, SourceId, Sources, VersionState};
 use lightning_platform::IoErrorKind;
@@ -91,8 +91,8 @@ pub(super) struct Publishing {
     pub touched_sequence: u64,
     /// Transactions that began below it can't be validated any more.
     pub validation_floor: u64,
-    /// The runs that stand on the trees.
-    pub runs: RunList,
+    /// What changes in the list of runs.
+    pub runs: RunsChange,
 }
 
 impl Engine {

@@ -17,7 +17,7 @@ use super::{Engine, Maintenance, STATE_MERGED};
 use crate::error::{Error, Result};
 use crate::format::run::RunRecord;
 use crate::limits::RUNS_MAX;
-use crate::pager::{Pager, Retired};
+use crate::pager::{Pager, Retired, RunsChange};
 use crate::run::{Reserved, RunKeeper, RunParts, RunWriter, Runs};
 use crate::sync::Ordering;
 use crate::txn::SourceId;
@@ -114,12 +114,11 @@ impl Engine {
             run.writer = Some(writer);
             return Ok(Some(Work::MakeRun(run)));
         };
-        let runs = maintenance.store.runs().with_newest(&record);
         let publishing = Publishing {
             merged_sequence: record.last_sequence,
             touched_sequence: record.last_sequence,
             validation_floor: 0,
-            runs: runs.ok_or(Error::Internal(248))?,
+            runs: RunsChange::Newest(record),
         };
         let before = SourceId::of_memtable(run.memtable);
         let after = SourceId::of_run(run.reserved.slot);

@@ -31,7 +31,7 @@ use crate::format::leaf::EntryKind;
 use crate::format::run::RUN_KEY_TABLE_BYTES;
 use crate::limits::inline_value_bytes_max;
 use crate::mem::{Array, Budget};
-use crate::pager::{PageStore, Pager};
+use crate::pager::{PageStore, Pager, RunsChange};
 use crate::sync::Ordering;
 use crate::txn::{SourceId, Sources};
 use lightning_platform::MemoryUse;
@@ -342,7 +342,7 @@ impl Engine {
             merged_sequence: if is_last { last_sequence } else { 0 },
             touched_sequence: last_sequence,
             validation_floor: if is_last { last_sequence } else { 0 },
-            runs: *maintenance.store.runs(),
+            runs: RunsChange::None,
         };
         let gone = is_last.then_some(SourceId::of_memtable(index));
         self.flip(maintenance, &publishing, |sources| {
@@ -356,7 +356,7 @@ impl Engine {
 
     fn publish_slice_of_runs(&self, maintenance: &mut Maintenance, count: usize) -> Result<()> {
         let publishing = Publishing {
-            runs: maintenance.store.runs().with_merging(count),
+            runs: RunsChange::Merging(count),
             ..Publishing::default()
         };
         self.flip(maintenance, &publishing, |sources| *sources)
@@ -370,14 +370,19 @@ impl Engine {
         sources: &Sources,
         keys: &mut [u8],
     ) -> Result<()> {
-        let runs = *maintenance.store.runs();
-        let records = || runs.iter().take(count);
-        let last_sequence = records().map(|run| run.last_sequence).max().unwrap_or(0);
-        if records().any(|run| run.has_extents) {
+        let records = maintenance.store.runs().iter().take(count);
+        let (mut last_sequence, mut has_extents) = (0, false);
+        for record in records {
+            last_sequence = record.last_sequence.max(last_sequence);
+            has_extents |= record.has_extents;
+        }
+        if has_extents {
             let mut input = self.input(MergeFrom::Runs(count), sources)?;
             self.release_lost_extents(maintenance, &mut input, keys)?;
         }
-        for record in records() {
+        for index in 0..count {
+            let record = maintenance.store.runs().iter().nth(index).copied();
+            let record = &record.ok_or(Error::Internal(249))?;
             let mut sink = sink(&self.pager, &mut maintenance.store);
             let roots = [record.newest, record.history, record.ranges];
             for root in roots.iter().flatten() {
@@ -387,7 +392,7 @@ impl Engine {
         }
         let publishing = Publishing {
             validation_floor: last_sequence,
-            runs: runs.without_oldest(count),
+            runs: RunsChange::Merged(count),
             ..Publishing::default()
         };
         let kept = sources.runs().count().saturating_sub(count);

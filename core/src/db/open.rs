@@ -229,6 +229,7 @@ impl Bringing<'_> {
             write_buffer_bytes: self.options.write_buffer_bytes as usize,
             file_bytes_max: self.options.file_bytes_max.min(most),
             has_extents: self.options.value_bytes_max > 0,
+            runs_max: if self.options.runs > 0 { RUNS_MAX } else { 0 },
             salt: self.input.sixteen(2),
         }
     }

@@ -8,8 +8,8 @@ use crate::format::catalogue::RootRecord;
 use crate::format::leaf::{EntryKind, Leaf};
 use crate::format::page_ref::PageRef;
 use crate::memtable::Memtable;
-use crate::sync::Ordering;
-use crate::txn::{Lent, Lookup, MergedCursor, Snapshot, Stored, View};
+use crate::sync::{Exclusive, ExclusiveGuard, Ordering};
+use crate::txn::{CursorMemory, Lent, Lookup, MergedCursor, Snapshot, Stored, View};
 use lightning_platform::File;
 
 /// A table as a snapshot or transaction sees it: found once, read many times.
@@ -250,13 +250,15 @@ impl Engine {
     /// # Errors
     /// [`Error::OverLimit`] when as many are open as were planned.
     pub fn cursor<'s>(&'s self, view: &TableView<'s>, may_read: bool) -> Result<MergedCursor<'s>> {
-        for memory in self.cursor_memories.iter() {
-            if let Some(memory) = memory.try_enter() {
-                return Ok(MergedCursor::new(&self.pager, view.view, memory, may_read));
-            }
-        }
+        let memory = self.cursor_memory()?;
+        Ok(MergedCursor::new(&self.pager, view.view, memory, may_read))
+    }
+
+    /// Memory for a cursor, lent until that is dropped.
+    fn cursor_memory(&self) -> Result<ExclusiveGuard<'_, CursorMemory>> {
+        let free = self.cursor_memories.iter().find_map(Exclusive::try_enter);
         let maximum = self.cursor_memories.len() as u64;
-        Err(Error::OverLimit {
+        free.ok_or(Error::OverLimit {
             limit: Limit::Cursors,
             value: maximum + 1,
             maximum,
@@ -285,7 +287,7 @@ impl Engine {
         if has_ranges {
             count = 0;
         } else {
-            cursor = cursor.showing_gone();
+            cursor.show_gone();
         }
         cursor.seek(CursorPosition::First)?;
         while cursor.is_valid() {

@@ -165,7 +165,6 @@ impl Engine {
         maintenance.has_rewritten |= rewrites;
         if changes || rewrites {
             let publishing = Publishing {
-                runs: *maintenance.store.runs(),
                 ..Publishing::default()
             };
             self.flip(maintenance, &publishing, |sources| *sources)?;

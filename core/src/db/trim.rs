@@ -63,7 +63,6 @@ impl Engine {
             self.reclaim(maintenance)?;
             maintenance.store.shorten(&self.pager)?;
             let publishing = Publishing {
-                runs: *maintenance.store.runs(),
                 ..Publishing::default()
             };
             self.flip(maintenance, &publishing, |sources| *sources)

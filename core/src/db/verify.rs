@@ -93,9 +93,11 @@ impl Engine {
             check.verified.entries += found.entries;
             cursor.advance()?;
         }
-        let runs = *check.store.runs();
-        for (index, record) in runs.iter().enumerate() {
-            check.run(record, index < runs.merging(), buffer)?;
+        let (count, merging) = (check.store.runs().count(), check.store.runs().merging());
+        for index in 0..count {
+            let record = check.store.runs().iter().nth(index).copied();
+            let record = record.ok_or(Error::Internal(271))?;
+            check.run(&record, index < merging, buffer)?;
         }
         let Check {
             verified, units, ..

@@ -6,7 +6,6 @@
 
 use super::Pager;
 use super::flip::{FlipInput, PageStore};
-use super::runs::RunList;
 use super::space::{Stretch, group_units};
 use super::writer::{extend, write_fresh};
 use crate::error::{CorruptionReason, Error, IoAction, Limit, Result};
@@ -16,7 +15,7 @@ use crate::format::catalogue::{
     PendingRecord,
 };
 use crate::format::run::{RUN_RECORD_BYTES, RunRecord};
-use crate::format::superblock::CatalogueRef;
+use crate::format::superblock::{CatalogueRef, Superblock};
 use lightning_platform::File;
 
 impl PageStore {
@@ -32,15 +31,17 @@ impl PageStore {
         let bytes = CATALOGUE_HEADER_BYTES
             + self.space.count * GROUP_RECORD_BYTES
             + self.pending_count * PENDING_RECORD_BYTES
-            + input.runs.count() * RUN_RECORD_BYTES;
+            + self.runs.count_after(&input.runs) * RUN_RECORD_BYTES;
         let bytes = u32::try_from(bytes).map_err(|_| Error::Internal(45))?;
         let header = CatalogueHeader {
             generation,
             bytes,
             groups: u32::try_from(self.space.count).map_err(|_| Error::Internal(46))?,
             pending: u32::try_from(self.pending_count).map_err(|_| Error::Internal(47))?,
-            runs: u32::try_from(input.runs.count()).map_err(|_| Error::Internal(55))?,
-            merging: u32::try_from(input.runs.merging()).map_err(|_| Error::Internal(56))?,
+            runs: u32::try_from(self.runs.count_after(&input.runs))
+                .map_err(|_| Error::Internal(55))?,
+            merging: u32::try_from(self.runs.merging_after(&input.runs))
+                .map_err(|_| Error::Internal(56))?,
             roots: input.roots,
             entries: input.entries,
         };
@@ -69,7 +70,7 @@ impl PageStore {
         for list in self.pending.iter().take(self.pending_count).flatten() {
             sink.push(&list.encode())?;
         }
-        for run in input.runs.iter() {
+        for run in self.runs.iter_after(&input.runs) {
             sink.push(&run.encode())?;
         }
         let crc = sink.finish()?;
@@ -91,6 +92,19 @@ impl PageStore {
             }
         }
         Err(first_error.unwrap_or(Error::Internal(49)))
+    }
+
+    /// How many runs the published catalogue lists, of a copy that looks like one: what
+    /// memory is planned by, before all of it is read and checked.
+    pub(super) fn listed_runs(pager: &Pager, superblock: &Superblock) -> usize {
+        let header_of = |copy: &CatalogueRef| {
+            let mut bytes = [0; CATALOGUE_HEADER_BYTES];
+            let offset = pager.layout().offset(copy.address)?;
+            let read = pager.storage().read(File::Pages, offset, &mut bytes);
+            read.ok().and_then(|()| CatalogueHeader::decode(&bytes))
+        };
+        let listed = superblock.catalogue.iter().filter_map(header_of);
+        listed.map(|header| header.runs as usize).max().unwrap_or(0)
     }
 
     fn load_copy(&mut self, pager: &Pager, copy: CatalogueRef) -> Result<()> {
@@ -154,16 +168,18 @@ impl PageStore {
             let record = PendingRecord::decode(bytes).ok_or_else(malformed)?;
             self.add_pending(record);
         }
-        let mut runs = RunList::default();
+        self.runs.clear();
         for _ in 0..header.runs {
             let bytes = source.take(&mut self.building, RUN_RECORD_BYTES)?;
             let record = RunRecord::decode(bytes).ok_or_else(malformed)?;
-            runs = runs.with_newest(&record).ok_or_else(malformed)?;
+            if !self.runs.push(&record) {
+                return Err(malformed());
+            }
         }
         if header.merging > header.runs {
             return Err(malformed());
         }
-        self.runs = runs.with_merging(header.merging as usize);
+        self.runs.set_merging(header.merging as usize);
         self.building.fill(0);
         self.roots = header.roots;
         self.entries = header.entries;

@@ -29,7 +29,7 @@ mod extent;
 mod relocate;
 
 use super::pending::PENDING_LISTS;
-use super::runs::RunList;
+use super::runs::{RunList, RunsChange};
 use super::space::Space;
 use super::writer::{NewPage, Writer, erase_fresh, extend, write_erased, write_fresh};
 use super::{Layout, Pager};
@@ -53,6 +53,8 @@ pub struct StorePlan {
     pub file_bytes_max: u64,
     /// Whether values may be larger than a leaf takes.
     pub has_extents: bool,
+    /// Runs that may stand on the trees; more where the catalogue lists more.
+    pub runs_max: usize,
     /// Fresh randomness for this open, for salts.
     pub salt: [u8; 16],
 }
@@ -76,8 +78,8 @@ pub struct FlipInput {
     pub wall_time_ms: u64,
     /// The id that the next table gets.
     pub next_table: u32,
-    /// The runs that stand on the trees.
-    pub runs: RunList,
+    /// What changes in the list of runs.
+    pub runs: RunsChange,
 }
 
 /// A state that was published.
@@ -165,7 +167,7 @@ impl PageStore {
                 first_segment: superblock.first_segment,
                 wall_time_ms: superblock.wall_time_ms,
                 next_table: superblock.next_table,
-                runs: RunList::default(),
+                runs: RunsChange::None,
             },
         )?;
         Ok(store)
@@ -181,6 +183,10 @@ impl PageStore {
         plan: StorePlan,
         superblock: Superblock,
     ) -> Result<Self> {
+        let plan = StorePlan {
+            runs_max: plan.runs_max.max(Self::listed_runs(pager, &superblock)),
+            ..plan
+        };
         let mut store = Self::empty(pager, budget, plan, superblock)?;
         store.space.length_blocks = file_length(pager)?;
         store.load_catalogue(pager)?;
@@ -199,7 +205,7 @@ impl PageStore {
             superblock,
             roots: None,
             entries: 0,
-            runs: RunList::default(),
+            runs: RunList::new(budget, plan.runs_max)?,
             space: Space::new(budget, layout, plan.file_bytes_max)?,
             writer: Writer::new(budget, layout, plan.write_buffer_bytes, plan.salt)?,
             pending: Array::new(budget, structure, PENDING_LISTS + 1, |_| None)?,
@@ -437,7 +443,7 @@ impl PageStore {
         let catalogue_bytes = CATALOGUE_HEADER_BYTES
             + (self.space.count + 3) * GROUP_RECORD_BYTES
             + (self.pending_count + 1) * PENDING_RECORD_BYTES
-            + input.runs.count() * RUN_RECORD_BYTES;
+            + self.runs.count_after(&input.runs) * RUN_RECORD_BYTES;
         let catalogue_blocks = (catalogue_bytes as u64).div_ceil(layout.block_bytes.max(1) as u64);
         let mut copies = [
             self.space
@@ -462,7 +468,7 @@ impl PageStore {
         let catalogue_bytes = CATALOGUE_HEADER_BYTES
             + self.space.count * GROUP_RECORD_BYTES
             + self.lists_after_flip() * PENDING_RECORD_BYTES
-            + input.runs.count() * RUN_RECORD_BYTES;
+            + self.runs.count_after(&input.runs) * RUN_RECORD_BYTES;
         let catalogue_units =
             (catalogue_bytes as u64).div_ceil(layout.block_bytes.max(1) as u64) * block_units;
         for copy in &mut copies {
@@ -509,7 +515,7 @@ impl PageStore {
         self.superblock = superblock;
         self.roots = input.roots;
         self.entries = input.entries;
-        self.runs = input.runs;
+        self.runs.apply(&input.runs);
         self.flips += 1;
         Ok(self.published())
     }

@@ -34,7 +34,7 @@ pub use epoch::{EpochGuard, Epochs, Retired};
 pub use find::newest_superblock;
 pub use flip::{FlipInput, PageStore, Published, StorePlan, StoreStatistics};
 pub use frames::{FramePlan, FrameStatistics, Frames};
-pub use runs::{FilterPages, RunList};
+pub use runs::{FilterPages, RunList, RunsChange};
 
 use crate::error::{CorruptionReason, Error, IoAction, Result};
 use crate::format::branch::validate_branch;

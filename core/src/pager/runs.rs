@@ -11,17 +11,45 @@ use crate::format::bytes::{get_u64, put};
 use crate::format::page_ref::{PageKind, PageRef, encode_optional};
 use crate::format::run::{FILTER_HEADER_BYTES, FILTER_NEXT, RunRecord};
 use crate::limits::RUNS_MAX;
-use lightning_platform::File;
+use crate::mem::{Array, Budget};
+use lightning_platform::{File, MemoryUse};
 
-/// The runs that stand on the trees, oldest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The runs that stand on the trees, oldest first, in planned memory.
 pub struct RunList {
-    records: [RunRecord; RUNS_MAX],
+    records: Array<RunRecord>,
     count: usize,
     merging: usize,
 }
 
+/// What a flip changes in the list of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RunsChange {
+    /// Nothing.
+    #[default]
+    None,
+    /// There is a newer run.
+    Newest(RunRecord),
+    /// So many of the oldest are in the trees in part: it is they, and no others, that
+    /// have to be merged next.
+    Merging(usize),
+    /// So many of the oldest are in the trees.
+    Merged(usize),
+}
+
 impl RunList {
+    /// Room for `most` runs.
+    ///
+    /// # Errors
+    /// When the budget or the host has no memory.
+    pub(super) fn new(budget: &mut Budget, most: usize) -> Result<Self> {
+        let most = most.min(RUNS_MAX);
+        Ok(Self {
+            records: Array::new(budget, MemoryUse::Structure, most, |_| RunRecord::default())?,
+            count: 0,
+            merging: 0,
+        })
+    }
+
     /// The runs, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &RunRecord> + ExactSizeIterator {
         self.records.iter().take(self.count)
@@ -33,37 +61,81 @@ impl RunList {
         self.count
     }
 
-    /// How many of the oldest are being merged into the trees, in part already: it is
-    /// they, and no others, that have to be merged next.
+    /// How many of the oldest are being merged into the trees, in part already.
     #[must_use]
     pub fn merging(&self) -> usize {
         self.merging
     }
 
-    /// The list while its `count` oldest runs are being merged.
-    #[must_use]
-    pub fn with_merging(mut self, count: usize) -> Self {
-        self.merging = count.min(self.count);
-        self
+    pub(super) fn clear(&mut self) {
+        self.count = 0;
+        self.merging = 0;
     }
 
-    /// The list with a newer run; `None` when it is full.
-    #[must_use]
-    pub fn with_newest(mut self, record: &RunRecord) -> Option<Self> {
-        *self.records.get_mut(self.count)? = *record;
+    /// Adds a newer run; `false` where there is no room.
+    pub(super) fn push(&mut self, record: &RunRecord) -> bool {
+        let Some(slot) = self.records.get_mut(self.count) else {
+            return false;
+        };
+        *slot = *record;
         self.count += 1;
-        Some(self)
+        true
     }
 
-    /// The list without its `count` oldest runs, which are merged.
-    #[must_use]
-    pub fn without_oldest(&self, count: usize) -> Self {
-        let mut list = Self::default();
-        for (to, from) in list.records.iter_mut().zip(self.iter().skip(count)) {
-            *to = *from;
-            list.count += 1;
+    pub(super) fn set_merging(&mut self, count: usize) {
+        self.merging = count.min(self.count);
+    }
+
+    /// How many there will be.
+    pub(super) fn count_after(&self, change: &RunsChange) -> usize {
+        match change {
+            RunsChange::None | RunsChange::Merging(_) => self.count,
+            RunsChange::Newest(_) => self.count + 1,
+            RunsChange::Merged(merged) => self.count.saturating_sub(*merged),
         }
-        list
+    }
+
+    /// How many will be being merged.
+    pub(super) fn merging_after(&self, change: &RunsChange) -> usize {
+        match change {
+            RunsChange::None | RunsChange::Newest(_) => self.merging,
+            RunsChange::Merging(count) => *count,
+            RunsChange::Merged(_) => 0,
+        }
+    }
+
+    /// The runs that there will be, oldest first.
+    pub(super) fn iter_after<'a>(
+        &'a self,
+        change: &'a RunsChange,
+    ) -> impl Iterator<Item = &'a RunRecord> {
+        let (merged, newest) = match change {
+            RunsChange::None | RunsChange::Merging(_) => (0, None),
+            RunsChange::Newest(record) => (0, Some(record)),
+            RunsChange::Merged(merged) => (*merged, None),
+        };
+        self.iter().skip(merged).chain(newest)
+    }
+
+    /// Makes the change, which is published.
+    pub(super) fn apply(&mut self, change: &RunsChange) {
+        self.merging = self.merging_after(change);
+        match change {
+            RunsChange::None | RunsChange::Merging(_) => {}
+            RunsChange::Newest(record) => {
+                // Whether there is room was asked before it was written.
+                self.push(record);
+            }
+            RunsChange::Merged(merged) => {
+                for index in 0..self.count {
+                    let moved = self.records.get(index + merged).copied();
+                    if let (Some(slot), Some(moved)) = (self.records.get_mut(index), moved) {
+                        *slot = moved;
+                    }
+                }
+                self.count = self.count.saturating_sub(*merged);
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A page store over the simulator, for the tests of the modules above.
 
-use super::{FlipInput, FramePlan, Frames, Layout, PageStore, Pager, RunList, StorePlan};
+use super::{FlipInput, FramePlan, Frames, Layout, PageStore, Pager, RunsChange, StorePlan};
 use crate::btree::PageSink;
 use crate::error::Result;
 use crate::format::checksum::Checksum;
@@ -111,6 +111,7 @@ impl Setup {
             write_buffer_bytes: 16_384,
             file_bytes_max: 64 << 20,
             has_extents: false,
+            runs_max: 2,
             salt: [3; 16],
         }
     }
@@ -165,7 +166,7 @@ impl Bench {
             first_segment: 1,
             wall_time_ms: 0,
             next_table: 16,
-            runs: RunList::default(),
+            runs: RunsChange::None,
         };
         Ok(self.store.flip(&self.pager, input)?.generation)
     }

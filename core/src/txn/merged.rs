@@ -123,10 +123,8 @@ impl<'e> MergedCursor<'e> {
 
     /// Has the cursor stop at keys that are not there, too, where a source above the tree
     /// says so: [`is_gone`](Self::is_gone) then tells.
-    #[must_use]
-    pub fn showing_gone(mut self) -> Self {
+    pub fn show_gone(&mut self) {
         self.shows_gone = true;
-        self
     }
 
     /// Whether the key that the cursor stands on is not there.

@@ -27,9 +27,9 @@ use lightning_core::db::Engine;
 use lightning_platform::{Platform, Wait};
 use memory::Heap;
 
-/// What the stack may take, so that heap and stack fit into 64 KiB. It has more room
+/// What the stack may take, so that heap and stack fit into 80 KiB. It has more room
 /// than that: an overflow would show as nothing but a fault.
-const STACK_BYTES_MAX: usize = 24 << 10;
+const STACK_BYTES_MAX: usize = 40 << 10;
 
 /// Times that a lock was found taken: never, on one core without interrupts.
 static WAITS: AtomicU32 = AtomicU32::new(0);

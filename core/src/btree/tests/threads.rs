@@ -128,7 +128,7 @@ fn write(
         first_segment: 1,
         wall_time_ms: 0,
         next_table: 18,
-        runs: crate::pager::RunList::default(),
+        runs: crate::pager::RunsChange::None,
     };
     store.flip(pager, input).unwrap().generation
 }
