@@ -94,17 +94,32 @@ impl PageStore {
         Err(first_error.unwrap_or(Error::Internal(49)))
     }
 
-    /// How many runs the published catalogue lists, of a copy that looks like one: what
-    /// memory is planned by, before all of it is read and checked.
+    /// How many runs the published catalogue lists: what memory is planned by, before it
+    /// is read. A copy that isn't whole says nothing.
     pub(super) fn listed_runs(pager: &Pager, superblock: &Superblock) -> usize {
-        let header_of = |copy: &CatalogueRef| {
-            let mut bytes = [0; CATALOGUE_HEADER_BYTES];
-            let offset = pager.layout().offset(copy.address)?;
-            let read = pager.storage().read(File::Pages, offset, &mut bytes);
-            read.ok().and_then(|()| CatalogueHeader::decode(&bytes))
+        let runs_of = |copy: &CatalogueRef| {
+            let checksum = pager.checksum();
+            let lineage = checksum.of(&pager.layout().lineage_id);
+            let mut crc = checksum.append(lineage, &copy.address.to_le_bytes());
+            let mut offset = pager.layout().offset(copy.address)?;
+            let mut left = copy.bytes as usize;
+            let mut runs = None;
+            let mut chunk = [0; 4 * CATALOGUE_HEADER_BYTES];
+            while left > 0 {
+                let length = left.min(chunk.len());
+                let bytes = chunk.get_mut(..length)?;
+                pager.storage().read(File::Pages, offset, bytes).ok()?;
+                crc = checksum.append(crc, bytes);
+                if runs.is_none() {
+                    runs = Some(CatalogueHeader::decode(bytes)?.runs as usize);
+                }
+                offset = offset.saturating_add(length as u64);
+                left -= length;
+            }
+            runs.filter(|_| crc == copy.crc)
         };
-        let listed = superblock.catalogue.iter().filter_map(header_of);
-        listed.map(|header| header.runs as usize).max().unwrap_or(0)
+        let listed = superblock.catalogue.iter().filter_map(runs_of);
+        listed.max().unwrap_or(0)
     }
 
     fn load_copy(&mut self, pager: &Pager, copy: CatalogueRef) -> Result<()> {
