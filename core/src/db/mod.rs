@@ -164,6 +164,9 @@ pub struct Statistics {
     pub run_bytes: u64,
     /// Snapshots that are open.
     pub snapshots: u32,
+    /// The last commit that the oldest of them sees: what was replaced since can't be
+    /// given back, see the store's pending bytes.
+    pub oldest_snapshot_sequence: Option<u64>,
     /// Entries in all trees; what stands above them is not counted.
     pub entries: u64,
     /// Bytes written to the log since open.
@@ -303,6 +306,7 @@ impl Engine {
             runs: u32::try_from(load(&counters.runs)).unwrap_or(u32::MAX),
             run_bytes: load(&counters.run_bytes),
             snapshots: self.front.versions.open_snapshots(),
+            oldest_snapshot_sequence: self.front.versions.sequences().min(),
             entries: load(&counters.entries),
             log_bytes: load(&counters.log_bytes),
             log_syncs: load(&counters.log_syncs),
