@@ -279,6 +279,13 @@ impl Database {
         }
     }
 
+    /// The longest value that [`put_stream`](crate::WriteTransaction::put_stream) takes, in
+    /// bytes; 0 where none can be streamed: without large values, or for reading only.
+    #[must_use]
+    pub fn streamed_value_bytes_max(&self) -> u64 {
+        self.owner.engine.streamed_value_bytes_max()
+    }
+
     /// Begins a bulk load into `table`, the fastest way to put in many entries that
     /// are sorted; those of the same keys are replaced. It waits first until
     /// everything in memory is merged.

@@ -60,6 +60,13 @@ pub enum Reason {
     NoThread,
     /// The system gave no randomness.
     NoEntropy,
+    /// What a large value is read from failed.
+    Source {
+        /// The kind of failure, to branch on.
+        kind: std::io::ErrorKind,
+        /// What it said.
+        message: String,
+    },
 }
 
 /// Which part of an entry was not what a type encodes.
@@ -131,6 +138,7 @@ impl Error {
             Reason::StillInUse => 702,
             Reason::NoThread => 703,
             Reason::NoEntropy => 704,
+            Reason::Source { .. } => 705,
         }
     }
 
@@ -174,6 +182,9 @@ impl fmt::Display for Error {
                 "the system gave no thread for background work; raise the limit of processes (ulimit -u, or TasksMax= of the service)",
             )?,
             Reason::NoEntropy => out.write_str("the system gave no random numbers")?,
+            Reason::Source { message, .. } => {
+                write!(out, "what the value is read from failed: {message}")?;
+            }
         }
         match &self.cause {
             Some(cause) => write!(out, " (first failure: {cause})"),

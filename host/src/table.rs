@@ -6,6 +6,7 @@ use crate::guard::{Entry, KeyGuard, ValueGuard};
 use crate::range::{ByteBound, Range, prefix_bounds};
 use crate::read_log::ReadLog;
 use crate::shared::Shared;
+use crate::stream::ValueReader;
 use lightning_core::db::TableView;
 use lightning_core::error::Error as EngineError;
 use lightning_core::txn::Stored;
@@ -180,6 +181,22 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
             Ok(Some(count))
         };
         read().map_err(|error| self.shared.error(error))
+    }
+
+    /// The value of `key`, to be read piece by piece or from anywhere in it: for values
+    /// that are too large to stand in memory whole. `None` where there is none.
+    ///
+    /// # Errors
+    /// I/O or damage.
+    pub fn value_reader(&self, key: K::Given<'_>) -> Result<Option<ValueReader<'t>>> {
+        let mut buffer = EncodeBuffer::new();
+        let key = K::encode_key(key, &mut buffer);
+        if let Some(reads) = self.reads {
+            reads.note(self.table.id(), key, Some(key));
+        }
+        let found = self.shared.engine.get(&self.view, key, true);
+        let found = found.map_err(|error| self.shared.error(error))?;
+        Ok(found.map(|value| ValueReader::new(self.shared, self.view, value.stored())))
     }
 
     /// Whether `key` has a value.

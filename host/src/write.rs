@@ -6,11 +6,13 @@ use crate::guard::ValueGuard;
 use crate::range::{Range, first_key_from, prefix_bounds};
 use crate::read_log::ReadLog;
 use crate::shared::{Owner, now_ms};
+use crate::stream::write_value;
 use crate::table::{Table, TableReader, TypedTable, encoded_bounds};
 use lightning_core::db::{Isolation, PutOptions, Ticket as EngineTicket, Transaction};
 use lightning_core::error::Error as EngineError;
 use std::fmt;
 use std::future::Future;
+use std::io::Read;
 use std::ops::{Bound, RangeBounds};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -141,6 +143,84 @@ impl WriteTransaction {
                 .engine
                 .transaction_put(transaction, id, key, value, options)
         })
+    }
+
+    /// Gives `key` a value that is read from `source` to its end, at most `bytes_max`
+    /// bytes: for values that are larger than a transaction, and need not stand in
+    /// memory whole. Answers how many bytes there were.
+    ///
+    /// The bytes are written and synced before this returns, to room that is taken
+    /// for `bytes_max` at first; the value is there with the commit, and nothing is left
+    /// of it without. It is meant for large values: one takes at least a page. At most
+    /// [`streamed_value_bytes_max`](crate::Database::streamed_value_bytes_max) bytes, and
+    /// fewer than 64 such values, go into a transaction.
+    ///
+    /// ```
+    /// use lightning_db::Database;
+    /// use std::io::{Read, Seek, SeekFrom};
+    ///
+    /// # let directory = std::env::temp_dir().join("lightning-doc-stream");
+    /// # std::fs::remove_dir_all(&directory).ok();
+    /// # let database = Database::open(&directory)?;
+    /// let films = database.table("films")?;
+    /// let film = std::io::repeat(7).take(20_000_000);
+    ///
+    /// let mut write = database.begin_write()?;
+    /// write.put(&films, b"title", b"Seven")?;
+    /// let bytes = write.put_stream(&films, b"film", 32 << 20, film)?;
+    /// assert_eq!(bytes, 20_000_000);
+    /// write.commit()?;
+    ///
+    /// let read = database.begin_read()?;
+    /// let mut film = read.open(&films)?.value_reader(b"film")?.unwrap();
+    /// assert_eq!(film.length(), 20_000_000);
+    /// let mut end = Vec::new();
+    /// film.seek(SeekFrom::End(-3)).unwrap();
+    /// film.read_to_end(&mut end).unwrap();
+    /// assert_eq!(end, [7, 7, 7]);
+    /// # drop(film);
+    /// # drop(read);
+    /// # drop(database);
+    /// # std::fs::remove_dir_all(&directory).ok();
+    /// # Ok::<(), lightning_db::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and when `source` fails
+    /// ([`Reason::Source`](crate::Reason::Source)). The transaction stays as it was.
+    pub fn put_stream<K: Key>(
+        &mut self,
+        table: &TypedTable<K, &'static [u8]>,
+        key: K::Given<'_>,
+        bytes_max: u64,
+        source: impl Read,
+    ) -> Result<u64> {
+        self.put_stream_with(table, key, bytes_max, source, PutOptions::default())
+    }
+
+    /// As [`put_stream`](Self::put_stream), with a time of expiry or a metadata byte.
+    ///
+    /// # Errors
+    /// As [`put_stream`](Self::put_stream).
+    pub fn put_stream_with<K: Key>(
+        &mut self,
+        table: &TypedTable<K, &'static [u8]>,
+        key: K::Given<'_>,
+        bytes_max: u64,
+        mut source: impl Read,
+        options: PutOptions,
+    ) -> Result<u64> {
+        let owner = Arc::clone(&self.owner);
+        let id = table.id_in(&owner)?;
+        let mut buffer = EncodeBuffer::new();
+        let key = K::encode_key(key, &mut buffer);
+        let (mut value, length) = write_value(&owner, id, bytes_max, &mut source)?;
+        self.change(|owner, transaction| {
+            owner
+                .engine
+                .transaction_put_value(transaction, key, &mut value, options)
+        })?;
+        Ok(length)
     }
 
     /// Removes `key`. That it was not there is no error.

@@ -202,6 +202,7 @@ impl Engine {
         }
         if let Some(memtable) = frozen
             && self.options.runs > 0
+            && !self.pager.streams().any_exposed()
             && let Some(run) = self.begin_run(maintenance, memtable)?
         {
             maintenance.paused = begun;

@@ -320,6 +320,10 @@ impl Engine {
                 reference = extent.encode();
                 put(EntryKind::Extent, &reference[..])
             }
+            EntryKind::Extent => {
+                store.keep_extent(&self.pager, point.value)?;
+                put(EntryKind::Extent, point.value)
+            }
             kind => put(kind, point.value),
         };
         editor.apply(

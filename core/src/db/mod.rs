@@ -6,8 +6,10 @@
 //! `flush` makes them durable; `maintain` chooses what is built next: `make_run` turns a
 //! memtable into a run, `merge` brings what stands above the trees into them;
 //! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
-//! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back to the device; `log_care` prepares the log; `load` fills a table past all of that. `slots` lends
-//! transactions their memory.
+//! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back
+//! to the device; `log_care` prepares the log; `load` fills a table past all of that, and
+//! `stream` takes values that are larger than a transaction. `slots` lends transactions
+//! their memory.
 //!
 //! # Who owns what
 //! * The *sequencer* (a short lock) orders commits: validates, numbers, inserts.
@@ -44,6 +46,7 @@ mod replay;
 mod rewrite;
 mod shorten;
 mod slots;
+mod stream;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -58,6 +61,7 @@ pub use open::OpenInput;
 pub use options::{Durability, Options};
 pub use read::{TableView, Value};
 pub use slots::Transaction;
+pub use stream::{ValueWriter, WrittenValue};
 pub use sweep::Swept;
 pub use verify::Verified;
 pub use write::{Isolation, PutOptions, Ticket};
@@ -67,7 +71,7 @@ use crate::error::{Error, Result};
 use crate::format::run::RANGE_KEY_BYTES;
 use crate::limits::{inline_value_bytes_max, key_bytes_max};
 use crate::mem::Array;
-use crate::pager::{FrameStatistics, PageStore, Pager, Retired, StoreStatistics};
+use crate::pager::{FrameStatistics, PageStore, Pager, Retired, StoreStatistics, StreamBuffer};
 use crate::run::{NeededSequences, RunKeeper};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Exclusive, Mutex, Ordering};
 use crate::txn::{CursorMemory, Front, MEMTABLES_MAX, MemtableSlot, Snapshot, VersionState};
@@ -205,6 +209,7 @@ pub struct Engine {
     maintenance: Exclusive<Maintenance>,
     transactions: slots::WriteSlots,
     cursor_memories: Array<Exclusive<CursorMemory>>,
+    value_buffers: Array<Exclusive<StreamBuffer>>,
     /// The keys of the runs that are merged.
     merge_keys: Exclusive<Array<u8>>,
     /// A key of a run, for who validates.
@@ -269,9 +274,6 @@ impl Engine {
     pub fn value_bytes_max(&self) -> usize {
         let layout = self.pager.layout();
         let inline = inline_value_bytes_max(layout.page_bytes);
-        if self.pager.has_cipher() {
-            return inline;
-        }
         // An extent stands in one group of units, of which half is taken at most.
         let group = 4 * layout.page_bytes.saturating_sub(96) * layout.unit_bytes;
         inline.max((self.options.value_bytes_max as usize).min(group))

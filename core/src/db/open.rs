@@ -21,6 +21,7 @@ use super::make_run::load_run;
 use super::merge::Position;
 use super::replay::Slots;
 use super::shorten::Shortening;
+use super::stream::{STREAMS_MAX, VALUE_WRITERS};
 use super::{
     Counters, Engine, FIRST_USER_TABLE, LogState, Maintenance, MemtableSlot, NONE, Options,
     STATE_ACTIVE, STATE_FREE, Sequencer, slots,
@@ -34,7 +35,8 @@ use crate::limits::{RUNS_MAX, inline_value_bytes_max, key_bytes_max};
 use crate::mem::{Array, Budget};
 use crate::memtable::Memtable;
 use crate::pager::{
-    ENVELOPE_BYTES, FramePlan, Frames, Layout, PageStore, Pager, StorePlan, newest_superblock,
+    ENVELOPE_BYTES, FramePlan, Frames, Layout, PageStore, Pager, StorePlan, StreamBuffer, Streams,
+    newest_superblock,
 };
 use crate::run::{NeededSequences, RunKeeper, Runs};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, Ordering};
@@ -43,6 +45,9 @@ use crate::wal::{LogConfig, LogWriter, Scan, ScanStart, SlotTable};
 use alloc::sync::Arc;
 use checks::{check_new, check_same, first_superblock};
 use lightning_platform::{File, MemoryUse, Platform};
+
+/// Bytes of the buffer that a value written by stream goes through, at most.
+const STREAM_BYTES: usize = 128 << 10;
 
 /// Numbers of engines of this process, so that handles are not mixed up.
 static ENGINES: AtomicU64 = AtomicU64::new(1);
@@ -162,6 +167,8 @@ impl Bringing<'_> {
             reader_slots: self.options.reader_slots as usize,
         };
         let frames = Frames::new(&mut self.budget, plan, &self.platform.wait)?;
+        let count = if self.has_streams() { STREAMS_MAX } else { 0 };
+        let streams = Streams::new(&mut self.budget, count)?;
         Ok(Pager::new(
             Arc::clone(&self.platform.storage),
             self.platform.codec.clone(),
@@ -169,7 +176,13 @@ impl Bringing<'_> {
             self.checksum,
             layout,
             frames,
-        ))
+        )
+        .with_streams(streams))
+    }
+
+    /// Whether values may be written by stream.
+    fn has_streams(&self) -> bool {
+        self.options.value_bytes_max > 0 && !self.options.read_only
     }
 
     fn log_config(&self) -> Result<LogConfig> {
@@ -294,6 +307,7 @@ impl Bringing<'_> {
         };
         let parts = Some((writer, config.clone()));
         let engine = self.assemble(pager, store, parts, &superblock, last)?;
+        engine.claim_values(&config, &scan, &mut window)?;
         engine.replay(&config, &scan, &mut window, Slots::Engine)?;
         engine.sequencer.lock().wall_time_ms = scan
             .wall_time_ms
@@ -395,6 +409,16 @@ impl Bringing<'_> {
             let memory = CursorMemory::new(budget, key_bytes, value_bytes, run_sources)?;
             Ok(Exclusive::new(memory))
         })?;
+        let writers = if pager.streams().is_absent() {
+            0
+        } else {
+            VALUE_WRITERS
+        };
+        let value_buffers = Array::try_new(budget, structure, writers, |budget, _| {
+            let write_bytes = (options.write_buffer_bytes as usize).min(STREAM_BYTES);
+            let buffer = StreamBuffer::new(budget, &pager, write_bytes)?;
+            Ok(Exclusive::new(buffer))
+        })?;
         let needed = if options.runs > 0 {
             options.snapshots as usize
         } else {
@@ -456,6 +480,7 @@ impl Bringing<'_> {
             }),
             transactions,
             cursor_memories,
+            value_buffers,
             merge_keys,
             validation_keys,
             appended: AtomicU64::new(last_sequence),

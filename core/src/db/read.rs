@@ -36,7 +36,7 @@ impl Value<'_> {
     pub fn stored(&self) -> Stored<'_> {
         match &self.place {
             Place::Page(found) => Stored::of(found.kind == EntryKind::Extent, found.value()),
-            Place::Memtable(lent) => Stored::Inline(lent.entry().value()),
+            Place::Memtable(lent) => lent.stored(),
         }
     }
 

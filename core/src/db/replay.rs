@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::format::bytes::get_u32;
 use crate::memtable::{CommitHead, CommitSize, Record, RecordKind};
 use crate::sync::Ordering;
-use crate::wal::{LogConfig, PrepareProgress, RecordKind as LogKind, Replay, Scan, SlotTable};
+use crate::wal::{
+    Commit, LogConfig, PrepareProgress, RecordKind as LogKind, Replay, Scan, SlotTable,
+};
 use lightning_platform::IoErrorKind;
 
 /// Where the log's slots are during a replay.
@@ -46,18 +48,7 @@ impl Engine {
     ) -> Result<()> {
         let merged = self.merged.load(Ordering::Relaxed);
         let mut replay = Replay::new(config, scan, window, merged);
-        loop {
-            let commit = match &slots {
-                Slots::Table(table) => replay.next_commit(table)?,
-                Slots::Engine => {
-                    let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
-                    let log = log.try_enter().ok_or(Error::Internal(252))?;
-                    replay.next_commit(log.writer.slots())?
-                }
-            };
-            let Some(commit) = commit else {
-                break;
-            };
+        while let Some(commit) = self.next_commit(&mut replay, &slots)? {
             let (range_deletes, range_bytes) = replay.range_deletes()?;
             let size = CommitSize {
                 records: commit.records,
@@ -74,6 +65,22 @@ impl Engine {
             self.replay_commit(&mut replay, &size, head)?;
         }
         self.mark_replayed()
+    }
+
+    /// The next commit that the log has.
+    pub(super) fn next_commit(
+        &self,
+        replay: &mut Replay<'_>,
+        slots: &Slots<'_>,
+    ) -> Result<Option<Commit>> {
+        match slots {
+            Slots::Table(table) => replay.next_commit(table),
+            Slots::Engine => {
+                let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
+                let log = log.try_enter().ok_or(Error::Internal(252))?;
+                replay.next_commit(log.writer.slots())
+            }
+        }
     }
 
     fn replay_commit(
@@ -102,6 +109,12 @@ impl Engine {
                 let id = get_u32(record.value, 0);
                 sequencer.next_table = sequencer.next_table.max(id.saturating_add(1));
             }
+            if record.kind == LogKind::Extent && self.needs_claims() {
+                return Err(Error::MemoryPlan {
+                    needed_bytes: self.memory_bytes + 1,
+                    limit_bytes: self.memory_bytes,
+                });
+            }
             commit.insert(&Record {
                 kind: match record.kind {
                     LogKind::Put => RecordKind::Put,
@@ -117,6 +130,11 @@ impl Engine {
             })?;
         }
         commit.publish()
+    }
+
+    /// Whether a large value in the log is more than the plan has room for.
+    fn needs_claims(&self) -> bool {
+        self.log.is_some() && self.pager.streams().is_absent()
     }
 
     /// Freezes the full memtable and merges until the next one is free.

@@ -13,7 +13,8 @@
 //!
 //! # Invariants
 //! * No merge is under way, of runs or of a memtable, and none was when the database was
-//!   closed: the extents that a merge did put into the trees are its sources' still.
+//!   closed: the extents that a merge did put into the trees are its sources' still. A
+//!   value written by stream of which the log has the reference, too, stays where it is.
 //! * A merge that begins ends the round: the place of the next slice is kept where a merge
 //!   keeps its own.
 //! * The trees change between two slices, where writers come. A place in the order of
@@ -318,7 +319,7 @@ impl Engine {
         reference: &[u8],
     ) -> Result<Option<[u8; EXTENT_REF_BYTES]>> {
         let extent = ExtentRef::decode(reference).ok_or(Error::Internal(265))?;
-        if extent.address + PageStore::extent_units(&self.pager, &extent) <= limit {
+        if PageStore::extent_end(&self.pager, &extent) <= limit {
             return Ok(None);
         }
         let copied = store.copy_extent_below(&self.pager, table, &extent, limit)?;

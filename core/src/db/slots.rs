@@ -128,6 +128,9 @@ impl Engine {
         if transaction.engine != self.id {
             return;
         }
+        if self.pager.streams().any_uncommitted() {
+            self.pager.streams().end_owner(transaction.slot);
+        }
         self.transactions.give_back(transaction.slot);
         self.front.versions.end(transaction.snapshot);
     }

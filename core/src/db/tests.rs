@@ -3,9 +3,13 @@
 mod crash;
 mod last_table;
 mod model;
+mod sealed;
 mod shorten;
 mod slots_taken;
 mod stamps;
+mod stream_faults;
+mod stream_trims;
+mod streams;
 mod sweep;
 
 use super::*;

@@ -62,6 +62,7 @@ impl Engine {
             page,
             verified: Verified::default(),
             units: 0,
+            exposed_units: 0,
             progress,
         };
         let root = Root {
@@ -100,14 +101,20 @@ impl Engine {
             check.run(&record, index < merging, buffer)?;
         }
         let Check {
-            verified, units, ..
+            verified,
+            units,
+            exposed_units,
+            ..
         } = check;
         let entries = maintenance.store.entries();
         let account = maintenance.store.account(&self.pager)?;
         if entries != verified.entries {
             return Err(Error::corrupt(CorruptionReason::Count, File::Pages, 0));
         }
-        let accounted = units + account.metadata_units + account.pending_units;
+        // A value that only the log names still, after a merge that was cut off.
+        let exposed = self.pager.streams().exposed_units();
+        let logged = exposed.saturating_sub(exposed_units);
+        let accounted = units + account.metadata_units + account.pending_units + logged;
         if accounted > account.used_units {
             // More is referred to than is in use: something is referred to twice.
             return Err(Error::corrupt(CorruptionReason::Space, File::Pages, 0));
@@ -125,6 +132,8 @@ struct Check<'a> {
     page: &'a mut [u8],
     verified: Verified,
     units: u64,
+    /// Of them, those of values that the log names, too.
+    exposed_units: u64,
     progress: &'a mut dyn FnMut(u64),
 }
 
@@ -226,9 +235,11 @@ impl Check<'_> {
     fn extent(&mut self, extent: &ExtentRef, table: u32) -> Result<()> {
         let pager = &self.engine.pager;
         let units = pager.layout().page_units();
+        self.exposed_units += pager.streams().exposed_units_at(extent.address);
         let mut crc = pager.checksum().of(&[]);
-        let chunk_bytes = ExtentRef::chunk_bytes(pager.layout().plain_bytes) as u64;
-        for number in 0..extent.chunks(pager.layout().plain_bytes) {
+        let page_bytes = pager.layout().chunk_page_bytes();
+        let chunk_bytes = ExtentRef::chunk_bytes(page_bytes) as u64;
+        for number in 0..extent.chunks(page_bytes) {
             let page = PageRef {
                 address: extent.address.saturating_add(number * u64::from(units)),
                 birth_generation: extent.birth_generation,
@@ -245,7 +256,7 @@ impl Check<'_> {
                 .page
                 .get(crate::format::extent::EXTENT_HEADER_BYTES..)
                 .and_then(|tail| tail.get(..bytes))
-                .filter(|_| u64::from(get_u32(self.page, 32)) == held)
+                .filter(|_| extent.is_chunk(self.page, number, held))
                 .ok_or_else(|| self.damage(Some(&page), CorruptionReason::Structure))?;
             crc = pager.checksum().append(crc, chunk);
         }

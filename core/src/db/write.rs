@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Checks a record's lengths.
-    fn check_record(&self, key: &[u8], value: &[u8]) -> Result<()> {
+    pub(super) fn check_record(&self, key: &[u8], value: &[u8]) -> Result<()> {
         let over = |limit, value: usize, maximum: usize| {
             Err(Error::OverLimit {
                 limit,
@@ -376,7 +376,7 @@ impl Engine {
         self.append_one(&record, now_ms)
     }
 
-    fn append_one(&self, record: &Record<'_>, now_ms: u64) -> Result<Ticket> {
+    pub(super) fn append_one(&self, record: &Record<'_>, now_ms: u64) -> Result<Ticket> {
         self.check_writable()?;
         let mut size = CommitSize::default();
         size.add(record);
@@ -415,8 +415,14 @@ impl Engine {
                 wall_time_ms,
                 origin,
             },
-            records,
+            records.clone(),
         )?;
+        let streams = self.pager.streams();
+        if streams.any_uncommitted() {
+            for record in records.filter(|record| record.kind == RecordKind::Extent) {
+                streams.commit(record.value, sequence);
+            }
+        }
         self.log_promised.fetch_add(frame_bytes, Ordering::SeqCst);
         self.appended.store(sequence, Ordering::SeqCst);
         self.statistics.commits.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The reference to a value that stands in an extent (FORMAT.md 2.6).
 
 use super::bytes::{get_u32, get_u64, put};
+use super::page_ref::PageKind;
 
 /// Bytes of an extent reference.
 pub const EXTENT_REF_BYTES: usize = 32;
@@ -18,6 +19,8 @@ pub struct ExtentRef {
     pub birth_generation: u64,
     /// CRC of the value's bytes.
     pub crc: u32,
+    /// Tells this writing from others of the same birth at the same place.
+    pub writing: u32,
 }
 
 impl ExtentRef {
@@ -29,6 +32,7 @@ impl ExtentRef {
         put(&mut bytes, 8, &self.length.to_le_bytes());
         put(&mut bytes, 16, &self.birth_generation.to_le_bytes());
         put(&mut bytes, 24, &self.crc.to_le_bytes());
+        put(&mut bytes, 28, &self.writing.to_le_bytes());
         bytes
     }
 
@@ -40,8 +44,29 @@ impl ExtentRef {
             length: get_u64(bytes, 8),
             birth_generation: get_u64(bytes, 16),
             crc: get_u32(bytes, 24),
+            writing: get_u32(bytes, 28),
         };
         (bytes.len() == EXTENT_REF_BYTES && found.address > 0 && found.length > 0).then_some(found)
+    }
+
+    /// The header of a chunk that holds `held` bytes; its page is zeros otherwise.
+    pub fn put_header(&self, page: &mut [u8], table: u32, number: u64, held: usize) {
+        put(page, 0, &[0; EXTENT_HEADER_BYTES]);
+        put(page, 4, &[PageKind::Extent as u8, 0]);
+        put(page, 8, &self.birth_generation.to_le_bytes());
+        put(page, 16, &table.to_le_bytes());
+        put(page, 24, &number.to_le_bytes());
+        put(page, 32, &u32::try_from(held).unwrap_or(0).to_le_bytes());
+        put(page, 36, &self.writing.to_le_bytes());
+    }
+
+    /// Whether a page is the chunk of that number, which holds `held` bytes. What a
+    /// page of any kind has was checked.
+    #[must_use]
+    pub fn is_chunk(&self, page: &[u8], number: u64, held: u64) -> bool {
+        get_u64(page, 24) == number
+            && u64::from(get_u32(page, 32)) == held
+            && get_u32(page, 36) == self.writing
     }
 
     /// Bytes of the value that a chunk holds, in pages of `plain_bytes`.
@@ -68,6 +93,7 @@ mod tests {
             length: 2,
             birth_generation: 3,
             crc: 4,
+            writing: 5,
         };
         assert_eq!(ExtentRef::decode(&extent.encode()), Some(extent));
         assert_eq!(ExtentRef::decode(&[0; 32]), None);

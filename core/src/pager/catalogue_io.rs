@@ -55,6 +55,12 @@ impl PageStore {
         extend(pager, &mut self.space, offset, padded)?;
         let checksum = pager.checksum();
         let seed = checksum.append(checksum.of(&layout.lineage_id), &address.to_le_bytes());
+        let masked = |group: usize| {
+            let units = group_units(&layout);
+            let start = group as u64 * units;
+            let masked = pager.streams().masked_units(start, start + units);
+            u32::try_from(masked).unwrap_or(u32::MAX)
+        };
         let mut sink = Sink {
             pager,
             buffer: self.writer.idle_buffer(),
@@ -64,8 +70,10 @@ impl PageStore {
             block_bytes: layout.block_bytes,
         };
         sink.push(&header.encode())?;
-        for group in self.space.groups.iter().take(self.space.count) {
-            sink.push(&group.record.encode())?;
+        for (index, group) in self.space.groups.iter().take(self.space.count).enumerate() {
+            let mut record = group.record;
+            record.used_units = record.used_units.saturating_sub(masked(index));
+            sink.push(&record.encode())?;
         }
         for list in self.pending.iter().take(self.pending_count).flatten() {
             sink.push(&list.encode())?;

@@ -27,6 +27,9 @@
 mod account;
 mod extent;
 mod relocate;
+mod stream;
+
+pub use stream::StreamPlace;
 
 use super::pending::PENDING_LISTS;
 use super::runs::{RunList, RunsChange};
@@ -415,6 +418,7 @@ impl PageStore {
         self.next_generation += 1;
         self.must_abandon = true;
         self.load_catalogue(pager)?;
+        self.restore_streams(pager)?;
         self.must_abandon = false;
         Ok(())
     }
@@ -433,6 +437,7 @@ impl PageStore {
         let layout = *pager.layout();
         let generation = self.building_generation();
         let block_units = layout.block_units();
+        self.settle_streams(pager, input.merged_sequence)?;
         for copy in self.superblock.catalogue {
             if copy.address != 0 {
                 let blocks = u64::from(copy.bytes).div_ceil(layout.block_bytes.max(1) as u64);
@@ -517,6 +522,7 @@ impl PageStore {
         self.entries = input.entries;
         self.runs.apply(&input.runs);
         self.flips += 1;
+        self.note_streams(pager, input.merged_sequence)?;
         Ok(self.published())
     }
 

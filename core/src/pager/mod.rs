@@ -22,6 +22,8 @@ mod frames;
 mod pending;
 mod runs;
 mod space;
+mod stream_writer;
+mod streams;
 mod trim;
 mod writer;
 
@@ -32,9 +34,11 @@ mod tests;
 
 pub use epoch::{EpochGuard, Epochs, Retired};
 pub use find::newest_superblock;
-pub use flip::{FlipInput, PageStore, Published, StorePlan, StoreStatistics};
+pub use flip::{FlipInput, PageStore, Published, StorePlan, StoreStatistics, StreamPlace};
 pub use frames::{FramePlan, FrameStatistics, Frames};
 pub use runs::{FilterPages, RunList, RunsChange};
+pub use stream_writer::{StreamBuffer, StreamState};
+pub use streams::Streams;
 
 use crate::error::{CorruptionReason, Error, IoAction, Result};
 use crate::format::branch::validate_branch;
@@ -48,6 +52,8 @@ use lightning_platform::{Cipher, Codec, File, PageIdentity, Storage};
 /// Bytes of the envelope of a compressed or encrypted page (FORMAT.md 2.2).
 pub const ENVELOPE_BYTES: usize = 32;
 const COMPRESSED: u32 = 1 << 31;
+/// Bytes of a cipher's tag.
+const TAG_BYTES: usize = 16;
 
 /// The sizes and identities that every page of a database shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +79,17 @@ impl Layout {
         u16::try_from(self.page_bytes / self.unit_bytes.max(1)).unwrap_or(u16::MAX)
     }
 
+    /// Bytes of a page that a chunk of an extent has: with a cipher its tag stands beside.
+    #[must_use]
+    pub fn chunk_page_bytes(&self) -> usize {
+        let tag_bytes = if self.check_bytes == TAG_BYTES {
+            TAG_BYTES
+        } else {
+            0
+        };
+        self.plain_bytes.saturating_sub(tag_bytes)
+    }
+
     /// Units in a block, at least one.
     #[must_use]
     pub fn block_units(&self) -> u64 {
@@ -94,6 +111,7 @@ pub struct Pager {
     checksum: Checksum,
     layout: Layout,
     frames: Frames,
+    streams: Streams,
 }
 
 impl Pager {
@@ -114,7 +132,20 @@ impl Pager {
             checksum,
             layout,
             frames,
+            streams: Streams::default(),
         }
+    }
+
+    /// With room for large values that are written beside maintenance.
+    #[must_use]
+    pub fn with_streams(self, streams: Streams) -> Self {
+        Self { streams, ..self }
+    }
+
+    /// The units of large values that no published state names yet.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// Sizes and identities.
@@ -279,12 +310,21 @@ impl Pager {
         {
             return Err(damage(CorruptionReason::Checksum));
         }
+        // A chunk's tag stands behind it, since no reference has it.
+        let chunk_bytes = self.layout.chunk_page_bytes();
+        let (body, tag) = match page.kind {
+            PageKind::Extent if self.cipher.is_some() => body
+                .split_at_mut_checked(chunk_bytes)
+                .map(|(body, tag)| (body, get_16(tag, 0)))
+                .ok_or_else(|| damage(CorruptionReason::Structure))?,
+            _ => (body, page.check),
+        };
         if let Some(cipher) = &self.cipher {
             let identity = self.identity(page.address, page.birth_generation);
             let salt = get_16(&envelope, 8);
             let counter = get_u64(&envelope, 24);
             cipher
-                .open(&identity, &salt, counter, body, &page.check)
+                .open(&identity, &salt, counter, body, &tag)
                 .map_err(|_| damage(CorruptionReason::Transform))?;
         }
         let word = get_u32(&envelope, 4);
@@ -293,10 +333,16 @@ impl Pager {
             .get(..packed_bytes)
             .ok_or_else(|| damage(CorruptionReason::Structure))?;
         if word & COMPRESSED == 0 {
-            if content.len() != plain.len() {
+            let whole = match page.kind {
+                PageKind::Extent => chunk_bytes,
+                _ => plain.len(),
+            };
+            if content.len() != whole || !put(plain, 0, content) {
                 return Err(damage(CorruptionReason::Structure));
             }
-            put(plain, 0, content);
+            if let Some(rest) = plain.get_mut(whole..) {
+                rest.fill(0);
+            }
             return Ok(());
         }
         let codec = self
@@ -358,6 +404,7 @@ impl Pager {
             salt,
             counter,
             compress,
+            is_chunk,
         } = *page;
         if plain.len() != self.layout.plain_bytes || stored.len() != self.layout.page_bytes {
             return Err(Error::Internal(1));
@@ -369,6 +416,14 @@ impl Pager {
             return Ok((self.layout.page_units(), PageRef::crc_check(crc)));
         }
         stored.fill(0);
+        let has_tag = is_chunk && self.cipher.is_some();
+        let plain = if has_tag {
+            plain
+                .get(..self.layout.chunk_page_bytes())
+                .ok_or(Error::Internal(6))?
+        } else {
+            plain
+        };
         let (envelope, body) = stored
             .split_at_mut_checked(ENVELOPE_BYTES)
             .ok_or(Error::Internal(2))?;
@@ -401,8 +456,15 @@ impl Pager {
             put(envelope, 8, salt);
             put(envelope, 24, &counter.to_le_bytes());
             let identity = self.identity(address, birth_generation);
-            let body = body.get_mut(..used).ok_or(Error::Internal(3))?;
-            tag = Some(cipher.seal(&identity, salt, counter, body));
+            let behind = if has_tag { TAG_BYTES } else { 0 };
+            let (body, rest) = body
+                .split_at_mut_checked(used.saturating_sub(behind))
+                .ok_or(Error::Internal(3))?;
+            let made = cipher.seal(&identity, salt, counter, body);
+            if has_tag {
+                put(rest, 0, &made);
+            }
+            tag = Some(made);
         }
         let whole = stored.get(..units * unit).ok_or(Error::Internal(4))?;
         let crc = self.checksum.page(&self.layout.lineage_id, address, whole);
@@ -420,6 +482,8 @@ struct Sealing<'a> {
     counter: u64,
     /// Off for pages whose room was counted before they were written.
     compress: bool,
+    /// One of an extent, that no reference has the tag of.
+    is_chunk: bool,
 }
 
 /// A traversal in memory: what it finds stays until it is dropped.

@@ -231,7 +231,8 @@ impl PageStore {
             {
                 continue;
             }
-            self.space.write_bitmap(index, &mut self.building);
+            self.space
+                .write_bitmap(index, pager.streams(), &mut self.building);
             let page = NewPage {
                 kind: PageKind::Space,
                 level: 0,

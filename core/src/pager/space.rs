@@ -13,6 +13,7 @@
 //! unit is 32 KiB for each GiB at 4 KiB pages, which the memory plan bounds by
 //! the largest file that the options allow.
 
+use super::streams::Streams;
 use super::{Layout, Pager};
 use crate::error::{CorruptionReason, Error, Limit, OptionProblem, Result};
 use crate::format::bytes::{get_u8, get_u16, get_u32, get_u64, put};
@@ -290,6 +291,58 @@ impl Space {
         }
     }
 
+    /// Gives out exactly `blocks` in one stretch that is free in the published bitmaps, too,
+    /// and may reach over several groups. What the state being built has reclaimed is
+    /// not taken: a pending list on the medium has it still, and would free it again
+    /// after a power cut.
+    pub(super) fn allocate_apart(&mut self, pager: &Pager, blocks: u64) -> Result<Stretch> {
+        let block_units = self.layout.block_units();
+        let units = blocks.saturating_mul(block_units);
+        let group_units = group_units(&self.layout);
+        // Free units up to where the search stands.
+        let mut free = 0;
+        for index in 0.. {
+            if index >= self.count && !self.add_group(GroupRecord::default()) {
+                break;
+            }
+            self.load(pager, index)?;
+            let record = self.groups.get(index).map(|group| group.record);
+            let published = match record.and_then(|record| record.bitmap) {
+                Some(page) => Some(pager.page(&page, 0)?),
+                None => None,
+            };
+            let published = published.as_ref().map_or(&[][..], |pin| pin.bytes());
+            let published = published.get(SPACE_HEADER_BYTES..).unwrap_or(&[]);
+            let bitmap = self.bitmap(index);
+            let mut unit = 0;
+            while unit + block_units <= group_units && free < units {
+                let byte = (unit / 8) as usize;
+                let is_word = unit % 64 == 0 && 64 % block_units == 0 && unit + 64 <= group_units;
+                if is_word && free + 64 <= units {
+                    let word = get_u64(bitmap, byte) | get_u64(published, byte);
+                    if word == 0 || word == u64::MAX {
+                        free = if word == 0 { free + 64 } else { 0 };
+                        unit += 64;
+                        continue;
+                    }
+                }
+                let is_free = is_free(bitmap, unit, block_units)
+                    && (published.is_empty() || is_free(published, unit, block_units));
+                free = if is_free { free + block_units } else { 0 };
+                unit += block_units;
+            }
+            if free >= units {
+                let address = (index as u64 * group_units + unit).saturating_sub(units);
+                if address / block_units + blocks > self.file_blocks_max {
+                    break;
+                }
+                self.change(pager, address, units, true)?;
+                return Ok(Stretch { address, units });
+            }
+        }
+        Err(self.too_large())
+    }
+
     fn too_large(&self) -> Error {
         Error::OverLimit {
             limit: Limit::PageFileBytes,
@@ -351,24 +404,7 @@ impl Space {
     }
 
     fn set(&mut self, group: usize, unit: u64, units: u64, used: bool) {
-        let mut changed = 0_u32;
-        {
-            let bitmap = self.bitmap_mut(group);
-            let mut at = unit;
-            let end = unit + units;
-            while at < end {
-                let Some(byte) = bitmap.get_mut((at / 8) as usize) else {
-                    break;
-                };
-                let bit = at % 8;
-                let bits = (end - at).min(8 - bit);
-                let mask = (((1_u32 << bits) - 1) << bit) as u8;
-                let before = byte.count_ones();
-                *byte = if used { *byte | mask } else { *byte & !mask };
-                changed += byte.count_ones().abs_diff(before);
-                at += bits;
-            }
-        }
+        let changed = change_bits(self.bitmap_mut(group), unit, unit + units, used);
         if let Some(group) = self.groups.get_mut(group) {
             let count = &mut group.record.used_units;
             *count = if used {
@@ -445,13 +481,57 @@ impl Space {
         Ok(true)
     }
 
-    /// Fills a plain page with a group's bitmap.
-    pub(super) fn write_bitmap(&self, group: usize, page: &mut [u8]) {
+    /// Has the next flip write the bitmaps of a range, though no bit of it changes.
+    pub(super) fn touch(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
+        self.change(pager, address, units, true)
+    }
+
+    /// How many units of a range are marked as in use.
+    pub(super) fn used_within(&mut self, pager: &Pager, address: u64, units: u64) -> Result<u64> {
+        let mut used = 0;
+        for unit in address..address.saturating_add(units) {
+            used += u64::from(self.is_used(pager, unit, 1)?);
+        }
+        Ok(used)
+    }
+
+    /// Fills a plain page with a group's bitmap, without the units that are masked.
+    pub(super) fn write_bitmap(&self, group: usize, streams: &Streams, page: &mut [u8]) {
         page.fill(0);
         put(page, 4, &[PageKind::Space as u8, 0]);
         put(page, 24, &(group as u64).to_le_bytes());
         put(page, SPACE_HEADER_BYTES, self.bitmap(group));
+        let units = group_units(&self.layout);
+        let start = group as u64 * units;
+        let bitmap = page.get_mut(SPACE_HEADER_BYTES..).unwrap_or(&mut []);
+        for slot in streams.masked() {
+            let first = slot.address().max(start);
+            let end = slot.address().saturating_add(slot.units());
+            let end = end.min(start + units);
+            if first < end {
+                change_bits(bitmap, first - start, end - start, false);
+            }
+        }
     }
+}
+
+/// Sets or clears bits; answers how many were otherwise before.
+fn change_bits(bitmap: &mut [u8], unit: u64, end: u64, used: bool) -> u32 {
+    let mut changed = 0_u32;
+    let mut at = unit;
+    while at < end {
+        let Some(byte) = bitmap.get_mut((at / 8) as usize) else {
+            break;
+        };
+        let bit = at % 8;
+        let bits = (end - at).min(8 - bit);
+        let mask = (((1_u32 << bits) - 1) << bit) as u8;
+        let before = byte.count_ones();
+        *byte = if used { *byte | mask } else { *byte & !mask };
+        changed += byte.count_ones().abs_diff(before);
+        at += bits;
+    }
+    changed
 }
 
 fn is_free(bitmap: &[u8], unit: u64, units: u64) -> bool {

@@ -1,8 +1,10 @@
 //! Giving room back to the device: holes where nothing is, and a shorter file.
 //!
-//! What is free in the published state holds nothing that anybody reads, so that a hole
-//! may be punched there at any time between two pieces of work; whoever is given the
-//! space later writes it before it is read. A file is cut off behind its last unit in
+//! What is free in the published state, and in no value that is written by stream, holds
+//! nothing that anybody reads, so that a hole may be punched there at any time between two
+//! pieces of work; whoever is given the space later writes it before it is read. The
+//! bitmaps in memory are what counts: those on the medium don't show such a value until
+//! a run or tree has it, and a hole there would take what was committed. A file is cut off behind its last unit in
 //! use, after a superblock that says so is durable in both slots: neither state needs
 //! more.
 //!

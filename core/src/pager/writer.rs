@@ -156,6 +156,7 @@ impl Writer {
             salt: &self.salt,
             counter: self.counter,
             compress: page.compress,
+            is_chunk: page.kind == PageKind::Extent,
         };
         let (units, check) = pager.seal(&sealing, plain, stored)?;
         self.filled += usize::from(units) * self.layout.unit_bytes;
@@ -208,6 +209,13 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Randomness of this open, and the first of `count` counters that no other page gets.
+    pub(super) fn take_counters(&mut self, count: u64) -> ([u8; 16], u64) {
+        let first = self.counter + 1;
+        self.counter += count;
+        (self.salt, first)
     }
 
     /// The buffer, for who writes something else while no page is in it.

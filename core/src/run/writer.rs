@@ -247,7 +247,11 @@ impl RunWriter {
                 (EntryKind::Extent, &reference[..])
             }
             RecordKind::Delete => (EntryKind::Tombstone, &[][..]),
-            RecordKind::RangeDelete | RecordKind::Extent => return Err(Error::Internal(310)),
+            RecordKind::Extent => {
+                store.keep_extent(pager, value)?;
+                (EntryKind::Extent, value)
+            }
+            RecordKind::RangeDelete => return Err(Error::Internal(310)),
         };
         let change = Change::Put {
             kind,

@@ -6,6 +6,7 @@
 //! with it, in one epoch. Nothing is read from storage in an epoch, and none is entered
 //! inside another.
 
+use super::lent::Stored;
 use super::version::{MEMTABLES_MAX, SOURCES_MAX, SourceId, Versions};
 use crate::btree::{Found, Root};
 use crate::error::{Error, Result};
@@ -101,6 +102,13 @@ impl<'e> Lent<'e> {
     #[must_use]
     pub fn entry(&self) -> &Entry<'e> {
         &self.entry
+    }
+
+    /// Where the value's bytes are.
+    #[inline]
+    #[must_use]
+    pub fn stored(&self) -> Stored<'e> {
+        Stored::of(self.entry.kind() == RecordKind::Extent, self.entry.value())
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) const TREE: usize = FIRST_SHARED + SOURCES_MAX;
 enum Held<'e> {
     Nothing,
     Copied {
+        is_extent: bool,
         value_bytes: usize,
         expiry_ms: Option<u64>,
         metadata: Option<u8>,
@@ -163,18 +164,19 @@ impl<'e> MergedCursor<'e> {
         }
         match &self.held {
             Held::Copied {
+                is_extent,
                 value_bytes,
                 expiry_ms,
                 metadata,
             } => Some(Visible {
                 key,
-                value: Stored::Inline(self.memory.value.get(..*value_bytes)?),
+                value: Stored::of(*is_extent, self.memory.value.get(..*value_bytes)?),
                 expiry_ms: *expiry_ms,
                 metadata: *metadata,
             }),
             Held::Lent(lent) => Some(Visible {
                 key,
-                value: Stored::Inline(lent.entry().value()),
+                value: lent.stored(),
                 expiry_ms: lent.entry().expiry_ms(),
                 metadata: lent.entry().metadata(),
             }),

@@ -134,7 +134,8 @@ fn what_lies_at_the_end_moves_and_a_cut_anywhere_loses_nothing() {
     );
 }
 
-/// Pages of several units, some of which share a block, and pages under a cipher.
+/// Pages of several units, some of which share a block, and pages and extents under a
+/// cipher.
 #[test]
 fn what_is_packed_or_sealed_moves_and_a_cut_anywhere_loses_nothing() {
     let options = Options {
@@ -142,7 +143,12 @@ fn what_is_packed_or_sealed_moves_and_a_cut_anywhere_loses_nothing() {
         ..busy_options()
     };
     cut_everywhere(SimOptions::disk(512), &options, 1_300, Stored::Packed);
-    cut_everywhere(SimOptions::disk(512), &busy_options(), 200, Stored::Sealed);
+    cut_everywhere(
+        SimOptions::disk(512),
+        &busy_options(),
+        1_300,
+        Stored::Sealed,
+    );
 }
 
 /// A snapshot that began before reads what it did, and the file waits for it.

@@ -39,8 +39,9 @@ impl PageStore {
         for index in 0..self.space.count {
             self.space.check_group(pager, index)?;
         }
-        for group in self.space.groups.iter().take(self.space.count) {
-            account.used_units += u64::from(group.record.used_units);
+        for (index, group) in self.space.groups.iter().take(self.space.count).enumerate() {
+            account.used_units += u64::from(group.record.used_units)
+                .saturating_sub(self.masked_units_of(pager, index));
             account.metadata_units += u64::from(group.record.bitmap.is_some()) * page_units;
         }
         let lists = self.pending.iter().take(self.pending_count).flatten();

@@ -3,13 +3,15 @@
 //! The chunks of an extent are pages in contiguous units, so that chunk *i* is
 //! found without an index. No reference carries their checks: a chunk is the
 //! right one when its own check verifies and its header names the birth
-//! generation, table and chunk number that the extent reference implies. A write
-//! that was lost leaves an older birth, or none.
+//! generation, table, chunk number and writing that the extent reference implies. A
+//! write that was lost leaves others, or none. With a cipher, a chunk's tag stands behind
+//! it: what it names is sealed with it.
 
 use super::super::writer::NewPage;
 use super::PageStore;
+use super::stream::extent_units;
 use crate::error::{CorruptionReason, Error, Result};
-use crate::format::bytes::{get_u32, get_u64, put};
+use crate::format::bytes::put;
 use crate::format::extent::{EXTENT_HEADER_BYTES, ExtentRef};
 use crate::format::page_ref::{PageKind, PageRef};
 use crate::pager::Pager;
@@ -32,23 +34,18 @@ impl PageStore {
             length: value.len() as u64,
             birth_generation: self.next_generation,
             crc: pager.checksum().of(value),
+            writing: self.next_writing(pager),
         };
-        let chunk_bytes = ExtentRef::chunk_bytes(pager.layout().plain_bytes);
+        let page_bytes = pager.layout().chunk_page_bytes();
         let page_units = u64::from(pager.layout().page_units());
-        let chunks = extent.chunks(pager.layout().plain_bytes);
+        let chunks = extent.chunks(page_bytes);
         self.writer
             .reserve_exactly(pager, &mut self.space, chunks)?;
         let page = self.extent_page.as_mut().ok_or(Error::Internal(260))?;
-        for (number, chunk) in (0_u64..).zip(value.chunks(chunk_bytes)) {
+        let pieces = value.chunks(ExtentRef::chunk_bytes(page_bytes));
+        for (number, chunk) in (0_u64..).zip(pieces) {
             page.fill(0);
-            put(page, 4, &[PageKind::Extent as u8, 0]);
-            put(page, 16, &table.to_le_bytes());
-            put(page, 24, &number.to_le_bytes());
-            put(
-                page,
-                32,
-                &u32::try_from(chunk.len()).unwrap_or(0).to_le_bytes(),
-            );
+            extent.put_header(page, table, number, chunk.len());
             put(page, EXTENT_HEADER_BYTES, chunk);
             let new = NewPage {
                 kind: PageKind::Extent,
@@ -66,26 +63,30 @@ impl PageStore {
         Ok(extent)
     }
 
+    /// A number that tells a writing from earlier ones.
+    pub(super) fn next_writing(&mut self, pager: &Pager) -> u32 {
+        let (salt, counter) = self.writer.take_counters(1);
+        let checksum = pager.checksum();
+        checksum.append(checksum.of(&salt), &counter.to_le_bytes())
+    }
+
     /// Notes that the state being built no longer uses an extent.
     ///
     /// # Errors
     /// I/O.
     pub fn release_extent(&mut self, pager: &Pager, extent: &ExtentRef) -> Result<()> {
-        let chunks = extent.chunks(pager.layout().plain_bytes);
-        let units = chunks.saturating_mul(u64::from(pager.layout().page_units()));
         self.check_standing()?;
+        if pager.streams().find(extent.address).is_some() {
+            // The flip that names its commit as merged decides: see `stream`.
+            return Ok(());
+        }
+        let units = extent_units(pager, extent);
         let released = self.release_range(pager, extent.address, units);
         self.note(released)
     }
 }
 
 impl Pager {
-    /// Whether pages are encrypted.
-    #[must_use]
-    pub fn has_cipher(&self) -> bool {
-        self.cipher.is_some()
-    }
-
     /// Copies a part of an extent's value, which lies within it, into `buffer`.
     ///
     /// # Errors
@@ -97,7 +98,7 @@ impl Pager {
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<()> {
-        let chunk_bytes = ExtentRef::chunk_bytes(self.layout.plain_bytes) as u64;
+        let chunk_bytes = ExtentRef::chunk_bytes(self.layout.chunk_page_bytes()) as u64;
         let page_units = self.layout.page_units();
         let whole = offset == 0 && buffer.len() as u64 == extent.length;
         let mut at = offset;
@@ -119,7 +120,7 @@ impl Pager {
             };
             let pin = self.page(&page, table)?;
             let held = (extent.length - number * chunk_bytes).min(chunk_bytes);
-            if get_u64(pin.bytes(), 24) != number || u64::from(get_u32(pin.bytes(), 32)) != held {
+            if !extent.is_chunk(pin.bytes(), number, held) {
                 return Err(damage(CorruptionReason::Identity));
             }
             let within = usize::try_from(at % chunk_bytes).unwrap_or(usize::MAX);

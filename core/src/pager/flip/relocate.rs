@@ -4,13 +4,14 @@
 //! Catalogues and pending lists are written anew by each flip, to the lowest room there
 //! is. A bitmap is where its group is marked as changed. An extent is copied, chunk by
 //! chunk, and its value's checksum is compared meanwhile: what is damaged stays where it
-//! is, for whoever reads it to be told.
+//! is, for whoever reads it to be told. So does one that reaches over more than one group
+//! of units, and one whose commit isn't settled (`stream`): the log names its units.
 
 use super::super::space::group_units;
 use super::super::writer::NewPage;
 use super::PageStore;
+use super::stream::extent_units;
 use crate::error::{CorruptionReason, Error, Result};
-use crate::format::bytes::{get_u32, get_u64};
 use crate::format::extent::{EXTENT_HEADER_BYTES, ExtentRef};
 use crate::format::page_ref::{PageKind, PageRef};
 use crate::pager::Pager;
@@ -81,15 +82,14 @@ impl PageStore {
         Ok(any)
     }
 
-    /// Units that an extent takes.
+    /// Where an extent's units end.
     #[must_use]
-    pub fn extent_units(pager: &Pager, extent: &ExtentRef) -> u64 {
-        let layout = pager.layout();
-        extent.chunks(layout.plain_bytes) * u64::from(layout.page_units())
+    pub fn extent_end(pager: &Pager, extent: &ExtentRef) -> u64 {
+        extent.address.saturating_add(extent_units(pager, extent))
     }
 
     /// Copies an extent to room below an address, into the state being built; none where
-    /// there is none. The old one is the caller's to release.
+    /// there is none, or the log names the extent. The old one is the caller's to release.
     ///
     /// # Errors
     /// I/O or corruption: the caller then abandons what is being built.
@@ -101,7 +101,11 @@ impl PageStore {
         limit: u64,
     ) -> Result<Option<ExtentRef>> {
         self.check_standing()?;
-        let blocks = Self::extent_units(pager, extent).div_ceil(pager.layout().block_units());
+        let block_units = pager.layout().block_units().max(1);
+        let blocks = extent_units(pager, extent).div_ceil(block_units);
+        if pager.streams().find(extent.address).is_some() {
+            return Ok(None);
+        }
         if self.extent_page.is_none() || self.free_below(pager, limit, blocks, 1)? == 0 {
             return Ok(None);
         }
@@ -112,8 +116,10 @@ impl PageStore {
     fn copy_chunks(&mut self, pager: &Pager, table: u32, from: &ExtentRef) -> Result<ExtentRef> {
         let layout = *pager.layout();
         let page_units = layout.page_units();
-        let chunk_bytes = ExtentRef::chunk_bytes(layout.plain_bytes) as u64;
-        let chunks = from.chunks(layout.plain_bytes);
+        let page_bytes = layout.chunk_page_bytes();
+        let chunk_bytes = ExtentRef::chunk_bytes(page_bytes) as u64;
+        let chunks = from.chunks(page_bytes);
+        // The number of the writing stays: chunks that have it hold the same bytes.
         let mut extent = ExtentRef {
             address: 0,
             birth_generation: self.next_generation,
@@ -137,7 +143,7 @@ impl PageStore {
             };
             pager.read_into(&chunk, table, page)?;
             let held = (from.length - number * chunk_bytes).min(chunk_bytes);
-            if get_u64(page, 24) != number || u64::from(get_u32(page, 32)) != held {
+            if !from.is_chunk(page, number, held) {
                 return Err(damage(CorruptionReason::Identity));
             }
             let value = usize::try_from(held)

@@ -84,6 +84,7 @@ impl<'e> MergedCursor<'e> {
         let value = entry.value();
         self.held = if put(&mut self.memory.value, 0, value) {
             Held::Copied {
+                is_extent: entry.kind() == RecordKind::Extent,
                 value_bytes: value.len(),
                 expiry_ms: entry.expiry_ms(),
                 metadata: entry.metadata(),
