@@ -131,13 +131,15 @@ fn play(engine: &Engine, script: &[Changes], from: usize) -> usize {
     acknowledged
 }
 
-fn check_image(
+/// Opens an image. Its state has to be the one after its last commit, and that commit the
+/// last acknowledged one or a later one.
+pub(super) fn check_image(
     image: &SimStorage,
     options: &Options,
     states: &[Rows],
     acknowledged: usize,
     case: &str,
-) -> usize {
+) -> (Engine, usize) {
     let engine = match open(image, options) {
         Ok(engine) => engine,
         Err(error) => panic!("{case}: does not open: {error}"),
@@ -153,7 +155,7 @@ fn check_image(
         found == states[last],
         "{case}: not the state after commit {last}"
     );
-    last
+    (engine, last)
 }
 
 fn cut_everywhere(sim: SimOptions, options: &Options, seed: u64, commits: usize, stride: u64) {
@@ -188,7 +190,7 @@ fn cut_everywhere(sim: SimOptions, options: &Options, seed: u64, commits: usize,
         for (index, mode) in CrashMode::EVERY.into_iter().enumerate() {
             let image = storage.crash_image(mode, cut * 31 + index as u64);
             let case = std::format!("seed {seed} cut {cut} {mode:?}");
-            let last = check_image(&image, options, &states, acknowledged, &case);
+            let (_, last) = check_image(&image, options, &states, acknowledged, &case);
             images += 1;
             // Recovery itself is cut off, and what it leaves recovers to the same.
             if (cut + index as u64).is_multiple_of(5) {

@@ -197,21 +197,7 @@ fn check_image(
     acknowledged: usize,
     case: &str,
 ) -> usize {
-    let engine = match open(image, options) {
-        Ok(engine) => engine,
-        Err(error) => panic!("{case}: does not open: {error}"),
-    };
-    let found = rows(&engine, 16).unwrap_or_else(|error| panic!("{case}: {error}"));
-    let last = engine.statistics().durable_sequence as usize;
-    assert!(
-        last >= acknowledged,
-        "{case}: {acknowledged} acknowledged, {last} found"
-    );
-    assert!(last < states.len(), "{case}: commit {last} was never made");
-    assert!(
-        found == states[last],
-        "{case}: not the state after commit {last}"
-    );
+    let (engine, last) = super::crash::check_image(image, options, states, acknowledged, case);
     verify(&engine);
     // What only the log names yet is neither punched nor cut off.
     trim(&engine, usize::MAX).unwrap_or_else(|error| panic!("{case}: {error}"));
