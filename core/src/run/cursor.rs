@@ -7,7 +7,6 @@
 use super::{Run, run_key, tree};
 use crate::btree::{CursorPosition, Found, TreeCursor};
 use crate::error::Result;
-use crate::format::bytes::put;
 use crate::format::leaf::EntryKind;
 use crate::format::run::RUN_KEY_TABLE_BYTES;
 use crate::pager::Pager;
@@ -206,12 +205,5 @@ impl<'e> RunCursor<'e> {
                 self.tree.retreat()?;
             }
         }
-    }
-
-    /// Copies the key, the table's id before it, from the buffer of the last move.
-    #[must_use]
-    pub fn copy_run_key(&self, buffer: &[u8], to: &mut [u8]) -> usize {
-        let key = buffer.get(..self.key_bytes).unwrap_or(&[]);
-        if put(to, 0, key) { key.len() } else { 0 }
     }
 }

@@ -295,12 +295,6 @@ impl LogWriter {
         self.synced_sequence
     }
 
-    /// Whether something written waits for a sync.
-    #[must_use]
-    pub fn is_unsynced(&self) -> bool {
-        self.unsynced
-    }
-
     fn position(&self) -> u64 {
         self.buffer_offset.saturating_add(self.filled as u64)
     }

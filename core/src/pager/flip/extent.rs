@@ -7,7 +7,8 @@
 //! write that was lost leaves others, or none. With a cipher, a chunk's tag stands behind
 //! it: what it names is sealed with it.
 
-use super::super::writer::NewPage;
+use super::super::space::Space;
+use super::super::writer::{NewPage, Writer};
 use super::PageStore;
 use super::stream::extent_units;
 use crate::error::{CorruptionReason, Error, Result};
@@ -37,7 +38,6 @@ impl PageStore {
             writing: self.next_writing(pager),
         };
         let page_bytes = pager.layout().chunk_page_bytes();
-        let page_units = u64::from(pager.layout().page_units());
         let chunks = extent.chunks(page_bytes);
         self.writer
             .reserve_exactly(pager, &mut self.space, chunks)?;
@@ -47,18 +47,14 @@ impl PageStore {
             page.fill(0);
             extent.put_header(page, table, number, chunk.len());
             put(page, EXTENT_HEADER_BYTES, chunk);
-            let new = NewPage {
-                kind: PageKind::Extent,
-                level: 0,
-                birth_generation: extent.birth_generation,
-                compress: false,
-            };
-            let written = self.writer.append(pager, &mut self.space, new, page)?;
-            if number == 0 {
-                extent.address = written.address;
-            } else if written.address != extent.address + number * page_units {
-                return Err(Error::Internal(261));
-            }
+            append_chunk(
+                pager,
+                &mut self.writer,
+                &mut self.space,
+                &mut extent,
+                number,
+                page,
+            )?;
         }
         Ok(extent)
     }
@@ -84,6 +80,31 @@ impl PageStore {
         let released = self.release_range(pager, extent.address, units);
         self.note(released)
     }
+}
+
+/// Appends a chunk of an extent that [`reserve_exactly`](Writer::reserve_exactly) found
+/// room for. The first one says where the extent is.
+pub(super) fn append_chunk(
+    pager: &Pager,
+    writer: &mut Writer,
+    space: &mut Space,
+    extent: &mut ExtentRef,
+    number: u64,
+    page: &mut [u8],
+) -> Result<()> {
+    let new = NewPage {
+        kind: PageKind::Extent,
+        level: 0,
+        birth_generation: extent.birth_generation,
+        compress: false,
+    };
+    let written = writer.append(pager, space, new, page)?;
+    if number == 0 {
+        extent.address = written.address;
+    } else if written.address != extent.address + number * u64::from(pager.layout().page_units()) {
+        return Err(Error::Internal(261));
+    }
+    Ok(())
 }
 
 impl Pager {

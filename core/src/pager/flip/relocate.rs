@@ -8,8 +8,8 @@
 //! of units, and one whose commit isn't settled (`stream`): the log names its units.
 
 use super::super::space::group_units;
-use super::super::writer::NewPage;
 use super::PageStore;
+use super::extent::append_chunk;
 use super::stream::extent_units;
 use crate::error::{CorruptionReason, Error, Result};
 use crate::format::extent::{EXTENT_HEADER_BYTES, ExtentRef};
@@ -151,18 +151,14 @@ impl PageStore {
                 .and_then(|held| page.get(EXTENT_HEADER_BYTES..EXTENT_HEADER_BYTES + held))
                 .ok_or_else(|| damage(CorruptionReason::Structure))?;
             crc = pager.checksum().append(crc, value);
-            let new = NewPage {
-                kind: PageKind::Extent,
-                level: 0,
-                birth_generation: extent.birth_generation,
-                compress: false,
-            };
-            let written = self.writer.append(pager, &mut self.space, new, page)?;
-            if number == 0 {
-                extent.address = written.address;
-            } else if written.address != extent.address + number * u64::from(page_units) {
-                return Err(Error::Internal(264));
-            }
+            append_chunk(
+                pager,
+                &mut self.writer,
+                &mut self.space,
+                &mut extent,
+                number,
+                page,
+            )?;
         }
         if crc != from.crc {
             let place = layout.offset(from.address).unwrap_or(u64::MAX);
