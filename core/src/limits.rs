@@ -15,6 +15,9 @@ pub const TREE_LEVELS_MAX: usize = 12;
 pub const LOG_SLOTS_MAX: u32 = 65_536;
 /// Runs that stand on the trees at once, those that are being merged included.
 pub const RUNS_MAX: usize = 8;
+/// Stretches of units that one run may be ingested in: each but the first is half as long
+/// as all before it.
+pub const RUN_PARTS_MAX: usize = 48;
 /// The largest wall time the engine takes, in milliseconds since 1970: year 9999.
 pub const WALL_TIME_MAX_MS: u64 = 253_402_300_799_999;
 

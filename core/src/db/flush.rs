@@ -143,6 +143,7 @@ impl Engine {
                 .commits_from(log.position)
                 .ok_or(Error::Internal(230))?;
             while let Some(commit) = commits.next() {
+                self.append_ingest(log)?;
                 let head = commit.head();
                 let frame = CommitIn {
                     sequence: head.sequence,
@@ -156,6 +157,7 @@ impl Engine {
                 let promised = self.log_bytes_for(commit.records());
                 log.flushed_bytes += promised;
             }
+            self.append_ingest(log)?;
             if successor == NONE {
                 return Ok(());
             }

@@ -1,4 +1,5 @@
-//! Bulk load: entries in key order straight into a table's tree.
+//! Bulk load: entries in key order straight into a table's tree, where nothing stands above
+//! the trees. Beside writers a load is ingested (`ingest`).
 //!
 //! A load writes each page once, full, and no log: it is there as a whole, and
 //! durable, when [`Load::finish`] returned, and not at all before. It holds
@@ -8,7 +9,7 @@
 use super::{Engine, Maintenance, PutOptions, maintain};
 use crate::btree::StoreSink;
 use crate::btree::{Change, Root};
-use crate::error::{Error, KeySample, Limit, Result};
+use crate::error::{Error, KeySample, Result};
 use crate::format::catalogue::RootRecord;
 use crate::format::extent::EXTENT_REF_BYTES;
 use crate::format::leaf::EntryKind;
@@ -78,19 +79,7 @@ impl Load<'_> {
     /// any other error it can only be dropped.
     pub fn push(&mut self, key: &[u8], value: &[u8], options: PutOptions) -> Result<()> {
         let engine = self.engine;
-        let over = |limit, value: usize, maximum: usize| {
-            Err(Error::OverLimit {
-                limit,
-                value: value as u64,
-                maximum: maximum as u64,
-            })
-        };
-        if key.len() > engine.key_bytes_max() {
-            return over(Limit::KeyBytes, key.len(), engine.key_bytes_max());
-        }
-        if value.len() > engine.value_bytes_max() {
-            return over(Limit::ValueBytes, value.len(), engine.value_bytes_max());
-        }
+        engine.check_record(key, value)?;
         let Maintenance { store, editor, .. } = &mut *self.maintenance;
         let mut reference = [0; EXTENT_REF_BYTES];
         let inline = value.len() <= inline_value_bytes_max(engine.pager.layout().page_bytes);

@@ -68,6 +68,18 @@ pub struct Progress {
 pub(super) enum Work {
     Merge(Merge),
     MakeRun(MakeRun),
+    /// A run that was ingested gets its place in the catalogue.
+    Adopt(u32),
+}
+
+/// The oldest source above the trees that is not a run in the catalogue, where it may
+/// become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Oldest {
+    /// A memtable that is frozen and durable.
+    Memtable(u32),
+    /// The slot of a run that was ingested.
+    Ingested(u32),
 }
 
 /// A table's new root, until it is in the roots tree.
@@ -126,6 +138,7 @@ impl Engine {
             let stepped = match work {
                 Work::Merge(merge) => self.merge_step(&mut maintenance, merge, budget.entries),
                 Work::MakeRun(run) => self.make_run_step(&mut maintenance, run, budget.entries),
+                Work::Adopt(slot) => self.adopt(&mut maintenance, slot),
             };
             match stepped {
                 Ok(left) => {
@@ -192,13 +205,21 @@ impl Engine {
             return Ok(None);
         }
         let sources = self.current_version().sources;
-        let frozen = self.oldest_frozen(&sources, progress);
+        let oldest = self.oldest_waiting(&sources, progress);
+        let frozen = match oldest {
+            Some(Oldest::Memtable(memtable)) => Some(memtable),
+            _ => None,
+        };
         // A merge of runs that was begun goes on, but lets a memtable go first.
         let begun = maintenance.paused.take();
         if let Some(merge) = begun
             && matches!(merge.from(), MergeFrom::Memtable(_))
         {
             return Ok(Some(Work::Merge(merge)));
+        }
+        if let Some(Oldest::Ingested(slot)) = oldest {
+            maintenance.paused = begun;
+            return Ok(Some(Work::Adopt(slot)));
         }
         if let Some(memtable) = frozen
             && self.options.runs > 0
@@ -211,7 +232,7 @@ impl Engine {
         if let Some(merge) = begun {
             return Ok(Some(Work::Merge(merge)));
         }
-        if sources.runs().next().is_some() {
+        if maintenance.store.runs().count() > 0 {
             // A memtable that can't be a run waits for the runs below it.
             let from = self.runs_to_merge(maintenance, frozen.is_some());
             return Ok(from.map(|from| begin_merge(maintenance, from)));
@@ -240,29 +261,49 @@ impl Engine {
         is_due.then(|| MergeFrom::Runs(runs.count().min(most.max(2))))
     }
 
-    /// The oldest memtable, where it is frozen and durable.
-    fn oldest_frozen(&self, sources: &Sources, progress: &mut Progress) -> Option<u32> {
-        let oldest = sources.memtables().next_back()?;
-        let slot = self.front.memtable(oldest)?;
-        if slot.state.load(Ordering::Acquire) != STATE_FROZEN {
-            return None;
-        }
+    /// The oldest source that isn't in the catalogue, where it takes no more commits and is
+    /// durable.
+    fn oldest_waiting(&self, sources: &Sources, progress: &mut Progress) -> Option<Oldest> {
+        let pending = self.pending.get();
+        let is_pending = |source: &SourceId| {
+            pending.is_some_and(|(_, slot)| source.run() == Some(slot))
+        };
+        let oldest = sources
+            .iter()
+            .rev()
+            .find(|source| source.memtable().is_some() || is_pending(source))?;
+        let (last_sequence, oldest) = match (oldest.memtable(), pending) {
+            (Some(index), _) => {
+                let slot = self.front.memtable(index)?;
+                if slot.state.load(Ordering::Acquire) != STATE_FROZEN {
+                    return None;
+                }
+                (slot.memtable.last_sequence(), Oldest::Memtable(index))
+            }
+            (None, pending) => {
+                let (sequence, slot) = pending?;
+                (sequence, Oldest::Ingested(slot))
+            }
+        };
         progress.is_behind = true;
-        if slot.memtable.last_sequence() > self.durable.load(Ordering::SeqCst) {
+        if last_sequence > self.durable.load(Ordering::SeqCst) {
             progress.wants_sync = true;
             return None;
         }
         Some(oldest)
     }
 
-    /// Whether a memtable waits that could become a run.
+    /// Whether a memtable waits that could become a run, or a run for its place in the
+    /// catalogue.
     pub(super) fn run_waits(&self) -> bool {
         let sources = self.current_version().sources;
-        self.options.runs > 0
-            && sources.runs().count() < crate::limits::RUNS_MAX
-            && self
-                .oldest_frozen(&sources, &mut Progress::default())
-                .is_some()
+        match self.oldest_waiting(&sources, &mut Progress::default()) {
+            Some(Oldest::Ingested(_)) => true,
+            Some(Oldest::Memtable(_)) => {
+                self.options.runs > 0 && sources.runs().count() < crate::limits::RUNS_MAX
+            }
+            None => false,
+        }
     }
 
     /// Makes the space that no snapshot needs reusable, before something is built.
@@ -482,7 +523,11 @@ impl Engine {
         self.storage_full.store(full, Ordering::Relaxed);
         match work {
             Work::Merge(merge) => maintenance.paused = Some(merge.again()),
-            Work::MakeRun(run) => maintenance.keeper.give_back(run.reserved()),
+            Work::MakeRun(run) => {
+                let keeper = &mut maintenance.keeper;
+                self.front.runs.give_back(keeper, run.reserved());
+            }
+            Work::Adopt(_) => {}
         }
         maintenance.changed_count = 0;
         match maintenance.store.abandon(&self.pager) {

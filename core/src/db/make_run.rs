@@ -45,7 +45,8 @@ impl Engine {
         maintenance: &mut Maintenance,
         index: u32,
     ) -> Result<Option<MakeRun>> {
-        if maintenance.store.runs().count() >= RUNS_MAX {
+        // A place is kept for a run that was ingested.
+        if maintenance.store.runs().count() + self.pending.count() >= RUNS_MAX {
             return Ok(None);
         }
         let memtable = &self.memtable(index)?.memtable;

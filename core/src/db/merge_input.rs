@@ -241,7 +241,7 @@ impl<'i> Input<'i> {
                     table: get_u32(table, 0).swap_bytes(),
                     key,
                     kind: entry.kind,
-                    sequence: entry.sequence,
+                    sequence: part.run.sequence_of(entry.sequence),
                     expiry_ms: entry.expiry_ms,
                     metadata: entry.metadata,
                     value: entry.value,

@@ -7,9 +7,9 @@
 //! memtable into a run, `merge` brings what stands above the trees into them;
 //! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
 //! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back
-//! to the device; `log_care` prepares the log; `load` fills a table past all of that, and
-//! `stream` takes values that are larger than a transaction. `slots` lends transactions
-//! their memory.
+//! to the device; `log_care` prepares the log; `load` fills a table past all of that,
+//! `ingest` beside it, and `stream` takes values that are larger than a transaction. `slots`
+//! lends transactions their memory.
 //!
 //! # Who owns what
 //! * The *sequencer* (a short lock) orders commits: validates, numbers, inserts.
@@ -33,6 +33,7 @@
 //! says so ([`Error::is_retryable`]).
 
 mod flush;
+mod ingest;
 mod load;
 mod log_care;
 mod maintain;
@@ -55,6 +56,7 @@ mod validate;
 mod verify;
 mod write;
 
+pub use ingest::Ingest;
 pub use load::Load;
 pub use maintain::{Budgeted, Progress};
 pub use open::OpenInput;
@@ -115,6 +117,8 @@ struct LogState {
     flushed_bytes: u64,
     /// The generation whose superblock's unneeded segments were given back.
     released: u64,
+    /// The payload of an ingest's frame.
+    payload: Array<u8>,
 }
 
 /// What maintenance owns.
@@ -210,6 +214,9 @@ pub struct Engine {
     transactions: slots::WriteSlots,
     cursor_memories: Array<Exclusive<CursorMemory>>,
     value_buffers: Array<Exclusive<StreamBuffer>>,
+    /// One, where loads can be ingested.
+    ingest_memory: Array<Exclusive<ingest::IngestMemory>>,
+    pending: ingest::Pending,
     /// The keys of the runs that are merged.
     merge_keys: Exclusive<Array<u8>>,
     /// A key of a run, for who validates.

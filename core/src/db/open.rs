@@ -17,6 +17,7 @@
 mod checks;
 
 use super::maintain::{CHANGED_ROOTS, ChangedRoot};
+use super::ingest::{INGEST_PAYLOAD_BYTES, IngestMemory};
 use super::make_run::load_run;
 use super::merge::Position;
 use super::replay::Slots;
@@ -31,7 +32,7 @@ use crate::error::{CorruptionReason, Error, Result};
 use crate::format::checksum::{Append, Checksum};
 use crate::format::run::RANGE_KEY_BYTES;
 use crate::format::superblock::Superblock;
-use crate::limits::{RUNS_MAX, inline_value_bytes_max, key_bytes_max};
+use crate::limits::{RUN_PARTS_MAX, RUNS_MAX, inline_value_bytes_max, key_bytes_max};
 use crate::mem::{Array, Budget};
 use crate::memtable::Memtable;
 use crate::pager::{
@@ -81,6 +82,8 @@ struct Bringing<'a> {
     checksum: Checksum,
     superblock: Superblock,
     input: OpenInput,
+    /// Runs that the log names.
+    ingests: usize,
 }
 
 impl Engine {
@@ -106,6 +109,7 @@ impl Engine {
             checksum,
             superblock,
             input,
+            ingests: 0,
         };
         bringing.create()
     }
@@ -135,6 +139,7 @@ impl Engine {
             checksum,
             superblock,
             input,
+            ingests: 0,
         };
         bringing.open()
     }
@@ -167,8 +172,14 @@ impl Bringing<'_> {
             reader_slots: self.options.reader_slots as usize,
         };
         let frames = Frames::new(&mut self.budget, plan, &self.platform.wait)?;
-        let count = if self.has_streams() { STREAMS_MAX } else { 0 };
-        let streams = Streams::new(&mut self.budget, count)?;
+        let values = if self.has_streams() { STREAMS_MAX } else { 0 };
+        // Those of one load that is written, and of one that is pending.
+        let parts = match (self.can_ingest(), self.ingests) {
+            (true, _) => 2 * RUN_PARTS_MAX,
+            (false, ingests) if !self.options.read_only => ingests.min(2) * RUN_PARTS_MAX,
+            _ => 0,
+        };
+        let streams = Streams::new(&mut self.budget, values, parts)?;
         Ok(Pager::new(
             Arc::clone(&self.platform.storage),
             self.platform.codec.clone(),
@@ -178,6 +189,11 @@ impl Bringing<'_> {
             frames,
         )
         .with_streams(streams))
+    }
+
+    /// Whether loads may be ingested.
+    fn can_ingest(&self) -> bool {
+        self.options.runs > 0 && !self.options.read_only
     }
 
     /// Whether values may be written by stream.
@@ -242,7 +258,11 @@ impl Bringing<'_> {
             write_buffer_bytes: self.options.write_buffer_bytes as usize,
             file_bytes_max: self.options.file_bytes_max.min(most),
             has_extents: self.options.value_bytes_max > 0,
-            runs_max: if self.options.runs > 0 { RUNS_MAX } else { 0 },
+            runs_max: if self.options.runs > 0 || self.ingests > 0 {
+                RUNS_MAX
+            } else {
+                0
+            },
             salt: self.input.sixteen(2),
         }
     }
@@ -267,19 +287,20 @@ impl Bringing<'_> {
     }
 
     fn open(&mut self) -> Result<Engine> {
-        let pager = self.pager()?;
         let config = self.log_config()?;
         let mut window = self.log_window()?;
         let mut slots = self.slot_table()?;
-        let plan = self.store_plan();
         let superblock = self.superblock;
-        let mut store = PageStore::open(&pager, &mut self.budget, plan, superblock)?;
         let start = ScanStart {
             first_segment: superblock.first_segment,
             merged_sequence: superblock.merged_sequence,
             durable_sequence: superblock.durable_sequence.max(superblock.touched_sequence),
         };
         let scan = Scan::open(&config, &start, &mut slots, &mut window)?;
+        self.ingests = scan.ingests;
+        let pager = self.pager()?;
+        let plan = self.store_plan();
+        let mut store = PageStore::open(&pager, &mut self.budget, plan, superblock)?;
         if scan
             .checkpoint
             .is_some_and(|named| named.generation > superblock.generation)
@@ -348,7 +369,7 @@ impl Bringing<'_> {
                 })
             },
         )?;
-        let listed = store.runs().count();
+        let listed = store.runs().count() + self.ingests;
         let has_runs = options.runs > 0 || listed > 0;
         let key_bytes = key_bytes_max(layout.page_bytes);
         let run_key_bytes = if has_runs {
@@ -419,6 +440,15 @@ impl Bringing<'_> {
             let buffer = StreamBuffer::new(budget, &pager, write_bytes)?;
             Ok(Exclusive::new(buffer))
         })?;
+        let ingest_memories = usize::from(options.runs > 0 && !options.read_only);
+        let ingest_memory = Array::try_new(budget, structure, ingest_memories, |budget, _| {
+            let bytes = (options.write_buffer_bytes as usize, plan.filter_bytes);
+            let sizes = (levels, stage_pages);
+            let memory = IngestMemory::new(budget, &pager, sizes, run_key_bytes, bytes)?;
+            Ok(Exclusive::new(memory))
+        })?;
+        let payload_bytes = ingest_memories * INGEST_PAYLOAD_BYTES;
+        let payload = Array::zeroed(budget, MemoryUse::Buffer, payload_bytes)?;
         let needed = if options.runs > 0 {
             options.snapshots as usize
         } else {
@@ -440,6 +470,7 @@ impl Bringing<'_> {
                 checkpoint: None,
                 released: superblock.generation,
                 flushed_bytes: 0,
+                payload,
             })
         });
         let sequencer = Sequencer {
@@ -481,6 +512,8 @@ impl Bringing<'_> {
             transactions,
             cursor_memories,
             value_buffers,
+            ingest_memory,
+            pending: super::ingest::Pending::default(),
             merge_keys,
             validation_keys,
             appended: AtomicU64::new(last_sequence),

@@ -3,6 +3,7 @@
 use super::{Budgeted, Engine, NAMES_TABLE};
 use crate::error::{Error, Result};
 use crate::format::bytes::get_u32;
+use crate::format::frame::FrameKind;
 use crate::memtable::{CommitHead, CommitSize, Record, RecordKind};
 use crate::sync::Ordering;
 use crate::wal::{
@@ -49,6 +50,12 @@ impl Engine {
         let merged = self.merged.load(Ordering::Relaxed);
         let mut replay = Replay::new(config, scan, window, merged);
         while let Some(commit) = self.next_commit(&mut replay, &slots)? {
+            if commit.kind == FrameKind::Ingest {
+                let record = replay.ingest(|_| Ok(()))?;
+                self.make_way_for_ingest()?;
+                self.replay_ingest(&record, commit.wall_time_ms)?;
+                continue;
+            }
             let (range_deletes, range_bytes) = replay.range_deletes()?;
             let size = CommitSize {
                 records: commit.records,
@@ -135,6 +142,21 @@ impl Engine {
     /// Whether a large value in the log is more than the plan has room for.
     fn needs_claims(&self) -> bool {
         self.log.is_some() && self.pager.streams().is_absent()
+    }
+
+    /// Has an empty memtable take commits, and no other run be pending.
+    fn make_way_for_ingest(&self) -> Result<()> {
+        let active = self.sequencer.lock().active;
+        if !self.memtable(active)?.memtable.is_empty() {
+            self.make_room_for_replay()?;
+        }
+        while self.pending.get().is_some() {
+            // The log never names two; if it does, the older one is adopted first.
+            if self.log.is_none() || !self.merge_for_replay()? {
+                return Err(Error::Internal(341));
+            }
+        }
+        Ok(())
     }
 
     /// Freezes the full memtable and merges until the next one is free.

@@ -32,6 +32,7 @@
 use super::{Engine, PutOptions, Ticket, Transaction, replay};
 use crate::error::{Error, Limit, Result};
 use crate::format::extent::{EXTENT_REF_BYTES, ExtentRef};
+use crate::format::frame::FrameKind;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::memtable::{Record, RecordKind};
 use crate::pager::{StreamBuffer, StreamState};
@@ -199,17 +200,26 @@ impl Engine {
         scan: &Scan,
         window: &mut [u8],
     ) -> Result<()> {
-        if self.pager.streams().is_absent() {
+        let has_values = !self.pager.streams().is_absent();
+        if !has_values && scan.ingests == 0 {
             return Ok(());
         }
         let mut maintenance = self.maintenance.try_enter().ok_or(Error::Internal(272))?;
         let merged = self.merged.load(Ordering::Relaxed);
         let mut walk = Replay::new(config, scan, window, merged);
         while let Some(commit) = self.next_commit(&mut walk, &replay::Slots::Engine)? {
+            let store = &mut maintenance.store;
+            if commit.kind == FrameKind::Ingest {
+                let claim = |part| store.claim_part(&self.pager, part, commit.sequence);
+                let record = walk.ingest(claim)?;
+                store.note_births(&record);
+            }
+            if !has_values || commit.kind == FrameKind::Ingest {
+                continue;
+            }
             while let Some(record) = walk.next_record()? {
                 let extent = ExtentRef::decode(record.value);
                 if let (LogKind::Extent, Some(extent)) = (record.kind, extent) {
-                    let store = &mut maintenance.store;
                     store.claim_stream(&self.pager, &extent, commit.sequence)?;
                 }
             }

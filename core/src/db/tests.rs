@@ -1,6 +1,7 @@
 //! The engine over the simulator: against a model, and cut off everywhere.
 
 mod crash;
+mod ingest;
 mod last_table;
 mod model;
 mod sealed;

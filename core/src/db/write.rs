@@ -396,15 +396,7 @@ impl Engine {
         // A commit that is refused tells the time, too.
         sequencer.wall_time_ms = sequencer.wall_time_ms.max(now_ms.min(WALL_TIME_MAX_MS));
         let frame_bytes = self.log_bytes_for(records.clone());
-        let promised = self.log_promised.load(Ordering::SeqCst) + frame_bytes;
-        if promised > self.log_room.load(Ordering::SeqCst) {
-            self.log_short.store(true, Ordering::Relaxed);
-            return Err(if self.storage_full.load(Ordering::Relaxed) {
-                Error::StorageFull
-            } else {
-                Error::LogFull
-            });
-        }
+        self.check_log_room(frame_bytes)?;
         let sequence = self.appended.load(Ordering::Relaxed) + 1;
         let wall_time_ms = sequencer.wall_time_ms;
         self.insert(
@@ -427,6 +419,20 @@ impl Engine {
         self.appended.store(sequence, Ordering::SeqCst);
         self.statistics.commits.fetch_add(1, Ordering::Relaxed);
         Ok(Ticket { sequence })
+    }
+
+    /// Whether the log can promise so much to a commit. Under the sequencer's lock.
+    pub(super) fn check_log_room(&self, frame_bytes: u64) -> Result<()> {
+        let promised = self.log_promised.load(Ordering::SeqCst) + frame_bytes;
+        if promised <= self.log_room.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.log_short.store(true, Ordering::Relaxed);
+        Err(if self.storage_full.load(Ordering::Relaxed) {
+            Error::StorageFull
+        } else {
+            Error::LogFull
+        })
     }
 
     /// What a commit may take of the log: its frame, in blocks of its own.
@@ -471,6 +477,15 @@ impl Engine {
 
     /// Puts a free memtable in the active one's place, which then waits for its merge.
     pub(super) fn freeze(&self, sequencer: &mut Sequencer) -> Result<()> {
+        self.freeze_above(sequencer, None)
+    }
+
+    /// As [`freeze`](Self::freeze), with a run between the two.
+    pub(super) fn freeze_above(
+        &self,
+        sequencer: &mut Sequencer,
+        run: Option<SourceId>,
+    ) -> Result<()> {
         self.wants_sync.store(true, Ordering::Release);
         let full = || {
             if self.storage_full.load(Ordering::Relaxed) {
@@ -484,8 +499,11 @@ impl Engine {
             .find(|(_, slot)| slot.state.load(Ordering::Acquire) == STATE_FREE);
         let (index, slot) = free.ok_or_else(full)?;
         let before = self.front.versions.current();
-        let sources = before
-            .sources
+        let below = match run {
+            Some(run) => before.sources.with_newest(run).ok_or_else(full)?,
+            None => before.sources,
+        };
+        let sources = below
             .with_newest(SourceId::of_memtable(index))
             .ok_or_else(full)?;
         let state = VersionState { sources, ..before };

@@ -11,6 +11,8 @@ use super::page_ref::{PAGE_REF_BYTES, PageRef, encode_optional};
 pub const RUN_RECORD_BYTES: usize = 208;
 /// Bytes of the table id before the key in a run's tree.
 pub const RUN_KEY_TABLE_BYTES: usize = 4;
+/// Bytes of what a frame says of a part of a run that is ingested: address and units.
+pub const RUN_PART_BYTES: usize = 16;
 /// Bytes of a key in a run's history tree.
 pub const HISTORY_KEY_BYTES: usize = 20;
 /// Bytes before the table's key in a run's tree of range tombstones: its number and the
@@ -25,6 +27,11 @@ pub const FILTER_BLOCK_BYTES: usize = 32;
 /// Bits of a filter for each key, where the memory plan has room for them: about
 /// one in a hundred absent keys is taken for present.
 const FILTER_BITS_PER_KEY: u64 = 10;
+/// Fewer tell of too few keys that they are absent.
+const FILTER_BITS_PER_KEY_MIN: u64 = 5;
+
+const FLAG_EXTENTS: u32 = 1;
+const FLAG_INGESTED: u32 = 2;
 
 const SALTS: [u32; 8] = [
     0x47b6_137b,
@@ -62,6 +69,9 @@ pub struct RunRecord {
     pub written_bytes: u64,
     /// Whether values are in extents.
     pub has_extents: bool,
+    /// Whether its entries carry no sequence: each one's is the last of the run, which is
+    /// the only commit in it.
+    pub is_ingested: bool,
 }
 
 impl RunRecord {
@@ -80,7 +90,14 @@ impl RunRecord {
         put(&mut bytes, 184, &self.filter_bytes.to_le_bytes());
         put(&mut bytes, 188, &self.range_tombstones.to_le_bytes());
         put(&mut bytes, 192, &self.written_bytes.to_le_bytes());
-        put(&mut bytes, 200, &u32::from(self.has_extents).to_le_bytes());
+        let mut flags = 0;
+        for (is_set, flag) in [
+            (self.has_extents, FLAG_EXTENTS),
+            (self.is_ingested, FLAG_INGESTED),
+        ] {
+            flags |= if is_set { flag } else { 0 };
+        }
+        put(&mut bytes, 200, &flags.to_le_bytes());
         bytes
     }
 
@@ -101,10 +118,16 @@ impl RunRecord {
             filter_bytes: get_u32(bytes, 184),
             range_tombstones: get_u32(bytes, 188),
             written_bytes: get_u64(bytes, 192),
-            has_extents: get_u32(bytes, 200) & 1 != 0,
+            has_extents: get_u32(bytes, 200) & FLAG_EXTENTS != 0,
+            is_ingested: get_u32(bytes, 200) & FLAG_INGESTED != 0,
         };
         let is_filter_whole = (record.filter_bytes as usize).is_multiple_of(FILTER_BLOCK_BYTES);
-        (is_filter_whole && record.first_sequence <= record.last_sequence).then_some(record)
+        let is_in_order = if record.is_ingested {
+            record.first_sequence == record.last_sequence
+        } else {
+            record.first_sequence <= record.last_sequence
+        };
+        (is_filter_whole && is_in_order).then_some(record)
     }
 }
 
@@ -125,6 +148,30 @@ pub fn filter_bytes_for(keys: u64, most: usize) -> usize {
     let blocks = (keys.saturating_mul(FILTER_BITS_PER_KEY)).div_ceil(8 * FILTER_BLOCK_BYTES as u64);
     let blocks = usize::try_from(blocks).unwrap_or(usize::MAX).max(1);
     blocks.min(most / FILTER_BLOCK_BYTES) * FILTER_BLOCK_BYTES
+}
+
+/// Makes a filter for `keys` keys no longer than it has to be, halving it: what it tells
+/// stays. Answers its bytes, none where it is too short for so many.
+#[must_use]
+pub fn filter_fold(filter: &mut [u8], keys: u64) -> usize {
+    let mut bytes = filter.len();
+    let wanted = filter_bytes_for(keys, usize::MAX);
+    // A hash's block is the upper part of it, so that of half the filter is half its number.
+    while bytes.is_multiple_of(2 * FILTER_BLOCK_BYTES) && bytes / 2 >= wanted {
+        bytes /= 2;
+        for block in 0..bytes / FILTER_BLOCK_BYTES {
+            let to = block * FILTER_BLOCK_BYTES;
+            for word in (0..FILTER_BLOCK_BYTES).step_by(4) {
+                let both =
+                    get_u32(filter, 2 * to + word) | get_u32(filter, 2 * to + FILTER_BLOCK_BYTES + word);
+                put(filter, to + word, &both.to_le_bytes());
+            }
+        }
+    }
+    if (bytes as u64).saturating_mul(8) < keys.saturating_mul(FILTER_BITS_PER_KEY_MIN) {
+        return 0;
+    }
+    bytes
 }
 
 /// The hash of a key for the filter.
@@ -225,8 +272,19 @@ mod tests {
             range_tombstones: 7,
             written_bytes: 8,
             has_extents: true,
+            is_ingested: false,
         };
         assert_eq!(RunRecord::decode(&record.encode()), Some(record));
+        let ingested = RunRecord {
+            is_ingested: true,
+            ..record
+        };
+        assert_eq!(RunRecord::decode(&ingested.encode()), None);
+        let ingested = RunRecord {
+            first_sequence: 5,
+            ..ingested
+        };
+        assert_eq!(RunRecord::decode(&ingested.encode()), Some(ingested));
         let backwards = RunRecord {
             first_sequence: 6,
             ..record
@@ -257,6 +315,28 @@ mod tests {
         assert!(wrong(16, keys) < 300, "{}", wrong(16, keys));
         assert!(wrong(17, 0) < 300, "{}", wrong(17, 0));
         assert!(filter_may_hold(&[], 77));
+    }
+
+    #[test]
+    fn a_folded_filter_is_the_one_of_its_length() {
+        for keys in [0_u64, 1, 25, 26, 1_000, 6_000, 13_000, 14_000] {
+            let mut folded = vec![0; 256 * FILTER_BLOCK_BYTES];
+            for key in 0..keys {
+                filter_insert(&mut folded, filter_hash(16, &key.to_be_bytes()));
+            }
+            let bytes = filter_fold(&mut folded, keys);
+            if keys > 13_107 {
+                assert_eq!(bytes, 0, "too many keys");
+                continue;
+            }
+            let mut straight = vec![0; bytes];
+            for key in 0..keys {
+                filter_insert(&mut straight, filter_hash(16, &key.to_be_bytes()));
+            }
+            assert!(folded[..bytes] == straight, "{keys}");
+            let wanted = filter_bytes_for(keys, usize::MAX);
+            assert!(bytes < 2 * wanted || bytes == FILTER_BLOCK_BYTES);
+        }
     }
 
     #[test]

@@ -26,9 +26,11 @@
 
 mod account;
 mod extent;
+mod part;
 mod relocate;
 mod stream;
 
+pub use part::PartPlace;
 pub use stream::StreamPlace;
 
 use super::pending::PENDING_LISTS;

@@ -19,6 +19,7 @@ mod epoch;
 mod find;
 mod flip;
 mod frames;
+mod part_writer;
 mod pending;
 mod runs;
 mod space;
@@ -34,9 +35,12 @@ mod tests;
 
 pub use epoch::{EpochGuard, Epochs, Retired};
 pub use find::newest_superblock;
-pub use flip::{FlipInput, PageStore, Published, StorePlan, StoreStatistics, StreamPlace};
+pub use flip::{
+    FlipInput, PageStore, PartPlace, Published, StorePlan, StoreStatistics, StreamPlace,
+};
 pub use frames::{FramePlan, FrameStatistics, Frames};
-pub use runs::{FilterPages, RunList, RunsChange};
+pub use part_writer::PartWriter;
+pub use runs::{FilterPages, RunList, RunsChange, filter_pages, write_filter};
 pub use stream_writer::{StreamBuffer, StreamState};
 pub use streams::Streams;
 

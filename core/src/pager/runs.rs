@@ -144,6 +144,38 @@ fn filter_page_content(layout: &Layout) -> usize {
     layout.plain_bytes.saturating_sub(FILTER_HEADER_BYTES)
 }
 
+/// Pages that a filter takes.
+#[must_use]
+pub fn filter_pages(layout: &Layout, filter_bytes: usize) -> u64 {
+    filter_bytes.div_ceil(filter_page_content(layout).max(1)) as u64
+}
+
+/// Makes the pages of a filter in `scratch`, a page long, and hands each to `append`, the
+/// last one first. Answers the first, or none for an empty filter.
+///
+/// # Errors
+/// What `append` answers.
+pub fn write_filter(
+    pager: &Pager,
+    filter: &[u8],
+    scratch: &mut [u8],
+    append: &mut dyn FnMut(&mut [u8]) -> Result<PageRef>,
+) -> Result<Option<PageRef>> {
+    let mut next = None;
+    let content = filter_page_content(pager.layout()).max(1);
+    let chunks = filter.chunks(content);
+    let count = chunks.len() as u64;
+    for (number, chunk) in (0..count).rev().zip(chunks.rev()) {
+        scratch.fill(0);
+        put(scratch, 4, &[PageKind::Filter as u8, 0]);
+        put(scratch, 24, &number.to_le_bytes());
+        put(scratch, FILTER_NEXT, &encode_optional(next.as_ref()));
+        put(scratch, FILTER_HEADER_BYTES, chunk);
+        next = Some(append(scratch)?);
+    }
+    Ok(next)
+}
+
 impl PageStore {
     /// The published runs.
     #[must_use]
@@ -163,26 +195,16 @@ impl PageStore {
         scratch: &mut [u8],
     ) -> Result<Option<PageRef>> {
         self.check_standing()?;
-        let mut next = None;
-        let content = filter_page_content(pager.layout()).max(1);
-        let chunks = filter.chunks(content);
-        let count = chunks.len() as u64;
-        for (number, chunk) in (0..count).rev().zip(chunks.rev()) {
-            scratch.fill(0);
-            put(scratch, 4, &[PageKind::Filter as u8, 0]);
-            put(scratch, 24, &number.to_le_bytes());
-            put(scratch, FILTER_NEXT, &encode_optional(next.as_ref()));
-            put(scratch, FILTER_HEADER_BYTES, chunk);
-            let page = NewPage {
+        write_filter(pager, filter, scratch, &mut |page| {
+            let new = NewPage {
                 kind: PageKind::Filter,
                 level: 0,
                 birth_generation: self.next_generation,
                 compress: true,
             };
-            let written = self.writer.append(pager, &mut self.space, page, scratch);
-            next = Some(self.note(written)?);
-        }
-        Ok(next)
+            let written = self.writer.append(pager, &mut self.space, new, page);
+            self.note(written)
+        })
     }
 
     /// Notes that the state being built no longer uses a filter's pages.

@@ -1,4 +1,5 @@
-//! Which units large values take that are written beside what maintenance builds.
+//! Which units large values take that are written beside what maintenance builds, and the
+//! pages of a run that is ingested.
 //!
 //! A *slot* is taken, with units of the page file, when the writing of a value begins,
 //! and stands until what refers to the value is published, or nobody can refer to it any
@@ -17,6 +18,11 @@
 //! *Exposed*: the bitmaps of the state being built show the units. *Kept*: a run or tree
 //! of that state has the reference. Both are remembered as they were published, for
 //! the case that the state is abandoned.
+//!
+//! # Parts
+//! A run that is ingested takes its units in several stretches, its *parts*, each with a
+//! slot of another kind. All of them are committed together, by the frame that names
+//! them, and exposed together, by the flip that names the run.
 
 use crate::error::Result;
 use crate::format::extent::ExtentRef;
@@ -35,7 +41,7 @@ const KEPT: u8 = 2;
 /// Where the flags stand as they were published.
 const PUBLISHED_SHIFT: u8 = 4;
 
-/// One value's units.
+/// The units of one value, or of one part of a run.
 #[derive(Default)]
 pub(super) struct Slot {
     state: AtomicU8,
@@ -118,24 +124,26 @@ impl Slot {
 #[derive(Default)]
 pub struct Streams {
     slots: Option<Array<Slot>>,
+    parts: Option<Array<Slot>>,
     /// Slots that are open or attached: where there are none, commits look no further.
     uncommitted: AtomicU32,
 }
 
 impl Streams {
-    /// Room for `count` values between begin and publication.
+    /// Room for `values` values, and for `parts` parts of runs, between begin and
+    /// publication.
     ///
     /// # Errors
     /// When the budget or the host has no memory.
-    pub fn new(budget: &mut Budget, count: usize) -> Result<Self> {
-        let slots = if count > 0 {
-            let slots = Array::new(budget, MemoryUse::Structure, count, |_| Slot::default())?;
-            Some(slots)
-        } else {
-            None
+    pub fn new(budget: &mut Budget, values: usize, parts: usize) -> Result<Self> {
+        let mut slots = |count| {
+            (count > 0)
+                .then(|| Array::new(budget, MemoryUse::Structure, count, |_| Slot::default()))
+                .transpose()
         };
         Ok(Self {
-            slots,
+            slots: slots(values)?,
+            parts: slots(parts)?,
             uncommitted: AtomicU32::new(0),
         })
     }
@@ -144,7 +152,11 @@ impl Streams {
         self.slots.as_deref().unwrap_or(&[])
     }
 
-    /// Whether there is room for none at all.
+    fn parts(&self) -> &[Slot] {
+        self.parts.as_deref().unwrap_or(&[])
+    }
+
+    /// Whether there is room for no value at all.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.slots.is_none()
@@ -154,8 +166,17 @@ impl Streams {
         self.all().get(slot as usize)
     }
 
+    pub(super) fn part(&self, slot: u32) -> Option<&Slot> {
+        self.parts().get(slot as usize)
+    }
+
     /// The slots in use.
     pub(super) fn taken(&self) -> impl Iterator<Item = &Slot> {
+        let all = self.all().iter().chain(self.parts());
+        all.filter(|slot| slot.state() != FREE)
+    }
+
+    fn taken_values(&self) -> impl Iterator<Item = &Slot> {
         self.all().iter().filter(|slot| slot.state() != FREE)
     }
 
@@ -166,20 +187,20 @@ impl Streams {
 
     /// The slot of the extent at an address.
     pub(super) fn find(&self, address: u64) -> Option<&Slot> {
-        self.taken().find(|slot| slot.address() == address)
+        self.taken_values().find(|slot| slot.address() == address)
     }
 
     /// Whether published bitmaps show a value that the log still names: a merge of a
     /// memtable was cut off, and the trees may have it.
     #[must_use]
     pub fn any_exposed(&self) -> bool {
-        self.taken().any(Slot::is_exposed)
+        self.taken_values().any(Slot::is_exposed)
     }
 
     /// Units of all such values.
     #[must_use]
     pub fn exposed_units(&self) -> u64 {
-        let exposed = self.taken().filter(|slot| slot.is_exposed());
+        let exposed = self.taken_values().filter(|slot| slot.is_exposed());
         exposed.map(Slot::units).sum()
     }
 
@@ -190,8 +211,13 @@ impl Streams {
         slot.map_or(0, Slot::units)
     }
 
-    fn take(&self, address: u64, units: u64, state: u8, sequence: u64) -> Option<u32> {
-        let mut slots = (0_u32..).zip(self.all());
+    fn take(
+        slots: &[Slot],
+        (address, units): (u64, u64),
+        state: u8,
+        sequence: u64,
+    ) -> Option<u32> {
+        let mut slots = (0_u32..).zip(slots);
         let (index, slot) = slots.find(|(_, slot)| slot.state() == FREE)?;
         slot.flags.store(0, Ordering::Relaxed);
         slot.address.store(address, Ordering::Relaxed);
@@ -209,14 +235,14 @@ impl Streams {
 
     /// Takes a slot for a value that will be written.
     pub(super) fn open(&self, address: u64, units: u64) -> Option<u32> {
-        let slot = self.take(address, units, OPEN, 0)?;
+        let slot = Self::take(self.all(), (address, units), OPEN, 0)?;
         self.uncommitted.fetch_add(1, Ordering::AcqRel);
         Some(slot)
     }
 
     /// Takes a slot for a value that a commit in the log names.
     pub(super) fn recover(&self, address: u64, units: u64, sequence: u64) -> Option<&Slot> {
-        let slot = self.take(address, units, COMMITTED, sequence)?;
+        let slot = Self::take(self.all(), (address, units), COMMITTED, sequence)?;
         self.get(slot)
     }
 
@@ -265,6 +291,49 @@ impl Streams {
                 self.uncommitted.fetch_sub(1, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Whether a slot for a part is free.
+    #[must_use]
+    pub fn has_room_for_part(&self) -> bool {
+        self.parts().iter().any(|slot| slot.state() == FREE)
+    }
+
+    /// Takes a slot for a part that will be written.
+    pub(super) fn open_part(&self, address: u64, units: u64) -> Option<u32> {
+        Self::take(self.parts(), (address, units), OPEN, 0)
+    }
+
+    /// Takes a slot for a part that the log names.
+    pub(super) fn recover_part(&self, address: u64, units: u64, sequence: u64) -> bool {
+        Self::take(self.parts(), (address, units), COMMITTED, sequence).is_some()
+    }
+
+    /// A part belongs to the run of a sequence. Under the sequencer's lock.
+    pub fn commit_part(&self, slot: u32, sequence: u64) {
+        if let Some(slot) = self.part(slot) {
+            slot.sequence.store(sequence, Ordering::Relaxed);
+            slot.change(OPEN, COMMITTED);
+        }
+    }
+
+    /// Nobody will use a part.
+    pub fn drop_part(&self, slot: u32) {
+        if let Some(slot) = self.part(slot) {
+            slot.change(OPEN, DROPPED);
+        }
+    }
+
+    /// Address and units of the parts that were committed with a sequence.
+    pub fn parts_of(&self, sequence: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.committed_parts(sequence)
+            .map(|slot| (slot.address(), slot.units()))
+    }
+
+    pub(super) fn committed_parts(&self, sequence: u64) -> impl Iterator<Item = &Slot> {
+        self.parts().iter().filter(move |slot| {
+            slot.state() == COMMITTED && slot.sequence.load(Ordering::Relaxed) == sequence
+        })
     }
 
     /// Units of masked slots within a range.

@@ -96,7 +96,7 @@ impl<'e> RunCursor<'e> {
         }
         self.tree.entry().map(|entry| RunEntry {
             kind: entry.kind,
-            sequence: entry.sequence,
+            sequence: self.run.sequence_of(entry.sequence),
             expiry_ms: entry.expiry_ms,
             metadata: entry.metadata,
             value: entry.value,
@@ -182,7 +182,7 @@ impl<'e> RunCursor<'e> {
             let Some(entry) = self.tree.entry() else {
                 return Ok(());
             };
-            let newest = entry.sequence;
+            let newest = self.run.sequence_of(entry.sequence);
             self.key_bytes = self.tree.copy_key(buffer);
             if buffer.first_chunk::<RUN_KEY_TABLE_BYTES>() != Some(&self.table.to_be_bytes()) {
                 return Ok(());

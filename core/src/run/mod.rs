@@ -1,4 +1,5 @@
-//! Runs: frozen memtables as immutable trees in the page file.
+//! Runs: frozen memtables as immutable trees in the page file, and sorted loads that were
+//! written as such a tree at once (`db/ingest.rs`).
 //!
 //! A run holds what one memtable held, so that the memtable's arena is free again,
 //! even while a snapshot that began on it lives. It consists of (FORMAT.md 5):
@@ -10,7 +11,9 @@
 //!   run lacks.
 //!
 //! # Invariants
-//! * A run is written when *durable* has passed its last commit, and is never changed.
+//! * A run is written when *durable* has passed its last commit, and is never changed. One
+//!   that is ingested is written before its commit has a sequence, so that its entries
+//!   carry none ([`Run::sequence_of`]); it has neither history nor range tombstones.
 //! * For a snapshot that may read it, it answers as the memtable did: a version
 //!   is left out only where no snapshot can see it any more.
 //! * Range tombstones are asked apart ([`Run::covering`]): neither a lookup nor a cursor
@@ -111,6 +114,17 @@ impl<'e> Run<'e> {
         &self.info.record
     }
 
+    /// The commit that wrote an entry of the run, of which a leaf says `stored`.
+    #[inline]
+    #[must_use]
+    pub fn sequence_of(&self, stored: u64) -> u64 {
+        if self.record().is_ingested {
+            self.record().last_sequence
+        } else {
+            stored
+        }
+    }
+
     /// The newest version of a key with at most `sequence`, tombstones included. The
     /// filter is asked before.
     ///
@@ -130,7 +144,10 @@ impl<'e> Run<'e> {
         }
         with_run_key(table, key, |run_key| {
             let newest = tree(self.record().newest);
-            let found = btree::get(pager, &newest, run_key, may_read)?;
+            let mut found = btree::get(pager, &newest, run_key, may_read)?;
+            if let Some(found) = &mut found {
+                found.sequence = self.sequence_of(found.sequence);
+            }
             match found {
                 Some(found) if found.sequence > sequence => {
                     drop(found);

@@ -6,9 +6,9 @@
 //! that still reads it does without.
 //!
 //! # Protocol
-//! A slot is *free* or *open*. Only maintenance, of which there is one owner, changes
-//! that. It fills a free slot and opens it; then readers find the run by the versions
-//! that list the slot. It frees the slot when no version that is in use lists it, and
+//! A slot is *free*, *set aside* or *open*. Only maintenance, of which there is one owner,
+//! changes that. It sets a free slot aside, fills it and opens it; then readers find the
+//! run by the versions that list the slot. It frees the slot when no version that is in use lists it, and
 //! a filter's memory when the filter was taken from its run and no traversal that may
 //! have seen it there is under way: the callers of [`Runs::free`] and
 //! [`Runs::reserve`] argue that.
@@ -20,11 +20,15 @@ use crate::format::bytes::{get_u32, put};
 use crate::format::run::{FILTER_BLOCK_BYTES, RANGE_KEY_BYTES, RunRecord, filter_may_hold};
 use crate::mem::{Array, Budget};
 use crate::pager::{Pager, Retired, Traversal};
-use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{AtomicU8, AtomicU32, Ordering};
 use core::cell::UnsafeCell;
 use lightning_platform::{File, MemoryUse};
 
 const NONE: u32 = u32::MAX;
+
+const FREE: u8 = 0;
+const SET_ASIDE: u8 = 1;
+const OPEN: u8 = 2;
 
 /// Sizes of the memory of runs.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +46,13 @@ pub struct RunPlan {
 }
 
 struct Slot {
-    is_open: AtomicBool,
+    state: AtomicU8,
     /// The filter's number, while the run has one.
     filter: AtomicU32,
     info: UnsafeCell<RunInfo>,
 }
 
-// SAFETY: the run is written only while the slot is free, by the one owner of
+// SAFETY: the run is written only while the slot is free or set aside, by the one owner of
 // maintenance, and read only while it is open: see the module.
 unsafe impl Sync for Slot {}
 
@@ -119,11 +123,6 @@ impl RunKeeper {
         })
     }
 
-    /// Forgets memory that was set aside for a run which was not opened.
-    pub fn give_back(&mut self, reserved: Reserved) {
-        self.set(reserved.filter, FilterUse::Unused);
-    }
-
     fn set(&mut self, filter: u32, state: FilterUse) {
         if let Some(slot) = self.filters.get_mut(filter as usize) {
             *slot = state;
@@ -140,7 +139,7 @@ impl Runs {
         let structure = MemoryUse::Structure;
         Ok(Self {
             slots: Array::new(budget, structure, plan.slots, |_| Slot {
-                is_open: AtomicBool::new(false),
+                state: AtomicU8::new(FREE),
                 filter: AtomicU32::new(NONE),
                 info: UnsafeCell::new(RunInfo::default()),
             })?,
@@ -165,7 +164,7 @@ impl Runs {
     #[must_use]
     pub fn run(&self, slot: u32) -> Option<Run<'_>> {
         let slot = self.slots.get(slot as usize)?;
-        if !slot.is_open.load(Ordering::Acquire) {
+        if slot.state.load(Ordering::Acquire) != OPEN {
             return None;
         }
         // SAFETY: an open run isn't written; that nobody uses it when its slot is freed
@@ -205,11 +204,12 @@ impl Runs {
 
     /// Sets memory aside for a new run, with a filter of `filter_bytes` at most where one
     /// is to be had, and room for range tombstones where it has some. `None`: no slot is
-    /// free, or no room for range tombstones. Called by the owner of maintenance alone,
-    /// for one run at a time.
+    /// free, or no room for range tombstones. Called by the owner of maintenance alone;
+    /// of runs that have range tombstones one at a time.
     ///
     /// # Safety
-    /// Nothing that [`fill`](Self::fill) answered before is still used.
+    /// Nothing that [`fill`](Self::fill) answered before is still used, but for what it
+    /// answered for memory that is still set aside.
     pub unsafe fn reserve(
         &self,
         keeper: &mut RunKeeper,
@@ -220,7 +220,7 @@ impl Runs {
         let number = self
             .slots
             .iter()
-            .position(|slot| !slot.is_open.load(Ordering::Acquire))?;
+            .position(|slot| slot.state.load(Ordering::Acquire) == FREE)?;
         let ranges = if has_ranges {
             let unused = (0..self.ranges.len()).find(|index| self.ranges_are_unused(*index))?;
             u32::try_from(unused).ok()?
@@ -230,6 +230,7 @@ impl Runs {
         let filter = keeper
             .filters
             .iter()
+            .filter(|_| filter_bytes > 0)
             .position(|state| match state {
                 FilterUse::Unused => true,
                 FilterUse::Lent => false,
@@ -239,7 +240,7 @@ impl Runs {
             .unwrap_or(NONE);
         keeper.set(filter, FilterUse::Lent);
         let slot = self.slots.get(number)?;
-        // SAFETY: the slot is free, so that nobody reads it, and nobody else fills one.
+        // SAFETY: the slot is free, so that nobody reads or fills it.
         let info = unsafe { &mut *slot.info.get() };
         let most = if filter == NONE {
             0
@@ -251,6 +252,7 @@ impl Runs {
             ranges,
             ..RunInfo::default()
         };
+        slot.state.store(SET_ASIDE, Ordering::Relaxed);
         if let Some(buffer) = self.filters.get(filter as usize) {
             // SAFETY: unused, or unseen since it was taken from its run.
             unsafe { &mut *buffer.bytes.get() }.fill(0);
@@ -269,7 +271,7 @@ impl Runs {
     #[must_use]
     pub unsafe fn fill(&self, reserved: Reserved) -> Option<Filling<'_>> {
         let slot = self.slots.get(reserved.slot as usize)?;
-        // SAFETY: the slot is free, so that nobody reads it, and nobody else fills one.
+        // SAFETY: the slot is set aside, so that nobody reads it, and nobody else fills it.
         let info = unsafe { &mut *slot.info.get() };
         let filter: &mut [u8] = match self.filters.get(reserved.filter as usize) {
             // SAFETY: set aside for this run.
@@ -292,7 +294,7 @@ impl Runs {
     fn ranges_are_unused(&self, index: usize) -> bool {
         !self.slots.iter().any(|slot| {
             // SAFETY: an open run isn't written, and maintenance, which fills, asks.
-            slot.is_open.load(Ordering::Acquire)
+            slot.state.load(Ordering::Acquire) == OPEN
                 && unsafe { &*slot.info.get() }.ranges as usize == index
         })
     }
@@ -301,7 +303,15 @@ impl Runs {
     pub fn open(&self, reserved: Reserved) {
         if let Some(slot) = self.slots.get(reserved.slot as usize) {
             slot.filter.store(reserved.filter, Ordering::Release);
-            slot.is_open.store(true, Ordering::Release);
+            slot.state.store(OPEN, Ordering::Release);
+        }
+    }
+
+    /// Forgets memory that was set aside for a run which was not opened.
+    pub fn give_back(&self, keeper: &mut RunKeeper, reserved: Reserved) {
+        keeper.set(reserved.filter, FilterUse::Unused);
+        if let Some(slot) = self.slots.get(reserved.slot as usize) {
+            slot.state.store(FREE, Ordering::Release);
         }
     }
 
@@ -319,7 +329,7 @@ impl Runs {
     pub fn open_slots(&self) -> impl Iterator<Item = u32> + '_ {
         (0_u32..)
             .zip(self.slots.iter())
-            .filter(|(_, slot)| slot.is_open.load(Ordering::Acquire))
+            .filter(|(_, slot)| slot.state.load(Ordering::Acquire) == OPEN)
             .map(|(number, _)| number)
     }
 
@@ -331,7 +341,7 @@ impl Runs {
     /// lists the slot, and all uses happened before this call.
     pub unsafe fn free(&self, slot: u32) {
         if let Some(slot) = self.slots.get(slot as usize) {
-            slot.is_open.store(false, Ordering::Release);
+            slot.state.store(FREE, Ordering::Release);
         }
     }
 }

@@ -221,6 +221,8 @@ impl<'e> View<'e> {
     fn lookup_shared(&self, pager: &'e Pager, key: &[u8], may_read: bool) -> Result<Lookup<'e>> {
         let table = self.root.table;
         let mut candidates = 0_u32;
+        // What a memtable says, where runs that are newer than it may know better.
+        let mut older = None;
         // A range tombstone that hides what is older, and the place of its run.
         let mut hidden = None;
         {
@@ -233,7 +235,12 @@ impl<'e> View<'e> {
                         .memtable
                         .lookup_hashed((table, key), hash, self.sequence);
                     if let Some(entry) = found {
-                        return Ok(self.said(entry, Some(slot)));
+                        let said = self.said(entry, Some(slot));
+                        if candidates == 0 {
+                            return Ok(said);
+                        }
+                        older = Some(said);
+                        break;
                     }
                 } else if id == SourceId::GONE {
                     return Err(Error::SnapshotTooOld);
@@ -268,10 +275,10 @@ impl<'e> View<'e> {
                 });
             }
         }
-        Ok(if hidden.is_some() {
-            Lookup::Gone
-        } else {
-            Lookup::Unknown
+        Ok(match older {
+            Some(said) => said,
+            None if hidden.is_some() => Lookup::Gone,
+            None => Lookup::Unknown,
         })
     }
 

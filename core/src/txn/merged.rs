@@ -1,7 +1,7 @@
 //! Many sources as one: a cursor over memtables, runs and a tree.
 //!
 //! Sources are ordered from the newest to the oldest: a transaction's own writes,
-//! memtables, runs, the tree. At one key the newest source that says something decides;
+//! memtables and runs as the version lists them, the tree. At one key the newest source that says something decides;
 //! a tombstone, a range tombstone of the same or a newer source, or an expiry that
 //! has passed hides the key. With one source there is no merging to pay for.
 //!

@@ -1,7 +1,8 @@
 //! Versions: which sources make up the database at a moment.
 //!
 //! A version is {generation, roots tree, sources newest first: memtables, then
-//! runs}. A freeze or a flip makes a new one *current*. Readers take the current
+//! runs; but a run that was ingested stands where its commit belongs, above older memtables}.
+//! A freeze, an ingest or a flip makes a new one *current*. Readers take the current
 //! one, without a lock:
 //!
 //! 1. enter an epoch, claim a place among the registered snapshots, read which
@@ -24,8 +25,8 @@
 //! reads a word and what it names does so in one epoch; the memtable is reset when
 //! no epoch can have seen its word, and no value pins it. A word that names a run
 //! stays, and all words behind it name runs, too: a version that lists an older memtable
-//! behind it, one that was merged by itself, keeps both, since readers ask
-//! memtables before runs.
+//! behind it, one that was merged by itself, keeps both. (A run that was ingested is
+//! listed from the beginning, whatever stands behind it.)
 
 use crate::error::{Error, Limit, Result};
 use crate::format::bytes::get_u64;
@@ -85,7 +86,7 @@ impl SourceId {
     }
 }
 
-/// Sources, newest first: memtables, then runs.
+/// Memtables and runs, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sources {
     ids: [SourceId; SOURCES_MAX],
@@ -138,6 +139,15 @@ impl Sources {
     pub fn with_newest(&self, id: SourceId) -> Option<Self> {
         let mut sources = Self::default();
         let mut all = core::iter::once(id).chain(self.iter());
+        all.all(|id| sources.push(id)).then_some(sources)
+    }
+
+    /// With an older source behind the newest; `None` when there is no room.
+    #[must_use]
+    pub fn with_second(&self, id: SourceId) -> Option<Self> {
+        let mut sources = Self::default();
+        let (newest, others) = (self.iter().take(1), self.iter().skip(1));
+        let mut all = newest.chain(core::iter::once(id)).chain(others);
         all.all(|id| sources.push(id)).then_some(sources)
     }
 

@@ -17,6 +17,8 @@ use crate::error::{CorruptionReason, Error, Result};
 use crate::format::frame::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, FrameSeed, RecordIn, RecordSpan,
 };
+use crate::format::bytes::get_u64;
+use crate::format::run::{RUN_PART_BYTES, RUN_RECORD_BYTES, RunRecord};
 use crate::format::segment::first_flush_offset;
 use lightning_platform::File;
 
@@ -311,6 +313,47 @@ impl<'a> Replay<'a> {
             Some((record, _)) => Ok(Some(record)),
             None => Err(Error::corrupt(CorruptionReason::Structure, file, position)),
         }
+    }
+
+    /// The run that an ingest names; each of its parts, address and units, goes to
+    /// `take_part`.
+    ///
+    /// # Errors
+    /// Read errors, corruption, and what `take_part` answers.
+    pub fn ingest(
+        &mut self,
+        mut take_part: impl FnMut((u64, u64)) -> Result<()>,
+    ) -> Result<RunRecord> {
+        let frame = self.frame;
+        let (file, offset, sequence) = frame.map_or((File::Log(0), 0, 0), |frame| {
+            (File::Log(frame.slot), frame.payload, frame.header.sequence)
+        });
+        let mut head = [0; RUN_RECORD_BYTES];
+        let mut part = [0; RUN_PART_BYTES];
+        let mut filled = 0_usize;
+        self.payload(|bytes| {
+            for byte in bytes {
+                let in_part = filled.checked_sub(RUN_RECORD_BYTES);
+                let to = match in_part {
+                    None => head.get_mut(filled),
+                    Some(at) => part.get_mut(at % RUN_PART_BYTES),
+                };
+                if let Some(to) = to {
+                    *to = *byte;
+                }
+                filled += 1;
+                if in_part.is_some_and(|at| at % RUN_PART_BYTES == RUN_PART_BYTES - 1) {
+                    take_part((get_u64(&part, 0), get_u64(&part, 8)))?;
+                }
+            }
+            Ok(())
+        })?;
+        let is_whole = filled
+            .checked_sub(RUN_RECORD_BYTES)
+            .is_some_and(|bytes| bytes.is_multiple_of(RUN_PART_BYTES));
+        RunRecord::decode(&head)
+            .filter(|record| is_whole && record.is_ingested && record.last_sequence == sequence)
+            .ok_or(Error::corrupt(CorruptionReason::Structure, file, offset))
     }
 
     /// Gives the whole payload of the commit to `take`, piece by piece. May be

@@ -51,6 +51,8 @@ pub struct Scan {
     pub checkpoint: Option<Checkpoint>,
     /// The highest wall time that a frame states, milliseconds since 1970.
     pub wall_time_ms: u64,
+    /// How many of the commits that count stand in runs that their frames name.
+    pub ingests: usize,
 }
 
 /// A place in the log, for an error.
@@ -82,6 +84,7 @@ impl Scan {
                 last_sequence: start.merged_sequence,
                 checkpoint: None,
                 wall_time_ms: 0,
+                ingests: 0,
             },
             broken: None,
         };
@@ -172,6 +175,7 @@ impl Pass<'_> {
             found.last_sequence = found.last_sequence.max(header.sequence);
         } else if header.sequence == last.saturating_add(1) {
             self.scan.last_sequence = header.sequence;
+            self.scan.ingests += usize::from(header.kind == FrameKind::Ingest);
             found.last_sequence = header.sequence;
         } else {
             self.broken = Some(before);

@@ -204,7 +204,7 @@ impl LogWriter {
         self.append(header, bytes, &mut Records(records))
     }
 
-    /// Appends a commit whose writes stand elsewhere, as `payload` says.
+    /// Appends a commit whose writes stand in a run, which `payload` names with its parts.
     ///
     /// # Errors
     /// As [`append_commit`](Self::append_commit).

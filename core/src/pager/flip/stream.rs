@@ -174,7 +174,7 @@ impl PageStore {
         Ok(())
     }
 
-    fn claim_units(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
+    pub(super) fn claim_units(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
         self.space.claim(pager, address, units)?;
         let end = address.saturating_add(units);
         let blocks = end.div_ceil(pager.layout().block_units().max(1));

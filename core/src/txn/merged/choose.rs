@@ -26,12 +26,16 @@ impl<'e> MergedCursor<'e> {
             let order = best.map_or(wanted, |best: &[u8]| <[u8]>::cmp(key, best));
             if order == wanted {
                 best = Some(key);
+                at_key = 0;
+            } else if order != Ordering::Equal {
+                return;
+            }
+            // A run that was ingested may be newer than a memtable.
+            if at_key == 0 || source < winner {
                 winner = source;
                 given = entry;
-                at_key = 1 << source;
-            } else if order == Ordering::Equal {
-                at_key |= 1 << source;
             }
+            at_key |= 1 << source;
         };
         for source in self.memtable_sources() {
             let mark = self.marks.get(source);
