@@ -283,11 +283,7 @@ impl Engine {
     }
 
     /// Names the pending run in the catalogue.
-    pub(super) fn adopt(
-        &self,
-        maintenance: &mut Maintenance,
-        slot: u32,
-    ) -> Result<Option<Work>> {
+    pub(super) fn adopt(&self, maintenance: &mut Maintenance, slot: u32) -> Result<Option<Work>> {
         self.reclaim(maintenance)?;
         let run = self.front.runs.run(slot).ok_or(Error::Internal(334))?;
         let record = *run.record();
@@ -430,7 +426,8 @@ impl Ingest<'_> {
         let page_bytes = pager.layout().page_bytes.max(1) as u64;
         let first = 4 * u64::from(engine.options.write_buffer_bytes) / page_bytes;
         let half = self.memory.writer.written_bytes() / page_bytes / 2;
-        let place = match store.open_part(pager, pages, first.max(half)) {
+        let most = pages + first.max(half);
+        let place = match store.open_part(pager, 2 * pages, most) {
             Ok(place) => place,
             Err(error) => {
                 drop(maintenance);

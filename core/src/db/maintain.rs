@@ -131,7 +131,11 @@ impl Engine {
         }
         let next = match maintenance.work.take() {
             Some(work) => Some(work),
-            None => self.next_work(&mut maintenance, &mut progress)?,
+            None => {
+                // What was dropped may be the room that what follows needs.
+                maintenance.store.sweep_streams(&self.pager)?;
+                self.next_work(&mut maintenance, &mut progress)?
+            }
         };
         if let Some(work) = next {
             progress.is_behind = true;
@@ -265,9 +269,8 @@ impl Engine {
     /// durable.
     fn oldest_waiting(&self, sources: &Sources, progress: &mut Progress) -> Option<Oldest> {
         let pending = self.pending.get();
-        let is_pending = |source: &SourceId| {
-            pending.is_some_and(|(_, slot)| source.run() == Some(slot))
-        };
+        let is_pending =
+            |source: &SourceId| pending.is_some_and(|(_, slot)| source.run() == Some(slot));
         let oldest = sources
             .iter()
             .rev()

@@ -16,8 +16,8 @@
 
 mod checks;
 
-use super::maintain::{CHANGED_ROOTS, ChangedRoot};
 use super::ingest::{INGEST_PAYLOAD_BYTES, IngestMemory};
+use super::maintain::{CHANGED_ROOTS, ChangedRoot};
 use super::make_run::load_run;
 use super::merge::Position;
 use super::replay::Slots;

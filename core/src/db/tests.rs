@@ -2,6 +2,7 @@
 
 mod crash;
 mod ingest;
+mod ingest_faults;
 mod last_table;
 mod model;
 mod sealed;

@@ -162,8 +162,8 @@ pub fn filter_fold(filter: &mut [u8], keys: u64) -> usize {
         for block in 0..bytes / FILTER_BLOCK_BYTES {
             let to = block * FILTER_BLOCK_BYTES;
             for word in (0..FILTER_BLOCK_BYTES).step_by(4) {
-                let both =
-                    get_u32(filter, 2 * to + word) | get_u32(filter, 2 * to + FILTER_BLOCK_BYTES + word);
+                let both = get_u32(filter, 2 * to + word)
+                    | get_u32(filter, 2 * to + FILTER_BLOCK_BYTES + word);
                 put(filter, to + word, &both.to_le_bytes());
             }
         }

@@ -211,12 +211,7 @@ impl Streams {
         slot.map_or(0, Slot::units)
     }
 
-    fn take(
-        slots: &[Slot],
-        (address, units): (u64, u64),
-        state: u8,
-        sequence: u64,
-    ) -> Option<u32> {
+    fn take(slots: &[Slot], (address, units): (u64, u64), state: u8, sequence: u64) -> Option<u32> {
         let mut slots = (0_u32..).zip(slots);
         let (index, slot) = slots.find(|(_, slot)| slot.state() == FREE)?;
         slot.flags.store(0, Ordering::Relaxed);

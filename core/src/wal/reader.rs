@@ -14,10 +14,10 @@ use super::slots::{Segment, SlotTable};
 use super::window::Window;
 use super::{LogConfig, align_up, frame_start};
 use crate::error::{CorruptionReason, Error, Result};
+use crate::format::bytes::get_u64;
 use crate::format::frame::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, FrameSeed, RecordIn, RecordSpan,
 };
-use crate::format::bytes::get_u64;
 use crate::format::run::{RUN_PART_BYTES, RUN_RECORD_BYTES, RunRecord};
 use crate::format::segment::first_flush_offset;
 use lightning_platform::File;

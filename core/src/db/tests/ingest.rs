@@ -1,19 +1,8 @@
 //! Loads that are committed as a run of their own, beside everything else.
 
 use super::*;
+use crate::error::Limit;
 use lightning_sim::{CrashMode, Random};
-
-/// Begins a load, pushes rows and commits it, doing maintenance where it has to wait.
-pub(super) fn ingest(engine: &Engine, table: u32, rows: &Rows) -> Result<Ticket> {
-    let mut load = loop {
-        match engine.begin_ingest(table) {
-            Ok(load) => break load,
-            Err(error) => go_on(engine, error)?,
-        }
-    };
-    push_all(engine, &mut load, rows)?;
-    finish(engine, &mut load)
-}
 
 pub(super) fn push_all(engine: &Engine, load: &mut Ingest<'_>, rows: &Rows) -> Result<()> {
     for (key, value) in rows {
@@ -47,7 +36,7 @@ fn go_on(engine: &Engine, error: Error) -> Result<()> {
     engine.poll_maintenance(Budgeted::default()).map(|_| ())
 }
 
-pub(super) fn name(number: u64) -> Vec<u8> {
+fn name(number: u64) -> Vec<u8> {
     std::format!("key{number:05}").into_bytes()
 }
 
@@ -62,6 +51,14 @@ pub(super) fn some_rows(seed: u64, first: u64, count: u64, longest: u64) -> Rows
             (name(first + index * 3), value)
         })
         .collect()
+}
+
+/// Until the log has room for what comes.
+fn settle(engine: &Engine) {
+    for _ in 0..4 {
+        engine.flush_step(true).unwrap();
+        engine.poll_maintenance(Budgeted::default()).unwrap();
+    }
 }
 
 fn put(engine: &Engine, key: &[u8], value: &[u8]) {
@@ -114,7 +111,10 @@ fn a_load_is_there_as_a_whole_beside_everything() {
             assert!(rows(&recovered, 16).unwrap() == expected, "recovered");
             verify(&recovered);
             drain(&recovered).unwrap();
-            assert!(rows(&recovered, 16).unwrap() == expected, "recovered, drained");
+            assert!(
+                rows(&recovered, 16).unwrap() == expected,
+                "recovered, drained"
+            );
             assert_eq!(verify(&recovered).leaked_units, 0);
             let read_only = Options {
                 read_only: true,
@@ -146,4 +146,363 @@ fn drain_beside(engine: &Engine) {
         let _ = engine.flush_step(true);
         engine.poll_maintenance(Budgeted::default()).unwrap();
     }
+}
+
+fn get(engine: &Engine, key: &[u8]) -> Option<Vec<u8>> {
+    let snapshot = engine.snapshot(0).unwrap();
+    let found = {
+        let view = engine.view(&snapshot, 16, true).unwrap();
+        let value = engine.get(&view, key, true).unwrap();
+        value.map(|value| whole(engine, &view, value.stored()))
+    };
+    engine.end(snapshot);
+    found
+}
+
+/// What a memtable says that is older than the run, and one that is newer.
+#[test]
+fn a_pending_run_stands_between_memtables() {
+    for filter_bytes in [0, 32] {
+        // With so short a filter there is none for so many keys.
+        let options = Options {
+            filter_bytes,
+            ..busy_options()
+        };
+        let storage = SimStorage::new(SimOptions::disk(512));
+        let engine = create(&storage, &options).unwrap();
+        let key = |number: u64| name(number * 3);
+        for number in 0..40 {
+            put(&engine, &key(number), b"older");
+        }
+        for number in 40..60 {
+            put(&engine, &key(number), b"older, alone");
+        }
+        engine.flush_step(true).unwrap();
+        let _ = engine.delete(16, &key(61), 0).unwrap();
+        let mut load = engine.begin_ingest(16).unwrap();
+        let loaded: Rows = (20..40)
+            .chain(61..200)
+            .map(|number| (key(number), b"loaded".to_vec()))
+            .collect();
+        push_all(&engine, &mut load, &loaded).unwrap();
+        let _ = finish(&engine, &mut load).unwrap();
+        drop(load);
+        put(&engine, &key(30), b"newer");
+        engine.flush_step(true).unwrap();
+        let mut transaction = engine.begin(0, Isolation::Snapshot).unwrap();
+        let written =
+            engine.transaction_delete_range(&mut transaction, 16, &key(35), Some(&key(38)));
+        written.unwrap();
+        let _ = engine.commit(transaction, 0, 0).unwrap();
+        engine.flush_step(true).unwrap();
+        assert!(engine.has_pending_ingest());
+        for number in 0..210 {
+            let expected = match number {
+                30 => Some(&b"newer"[..]),
+                35..38 => None,
+                0..20 => Some(&b"older"[..]),
+                20..40 => Some(&b"loaded"[..]),
+                40..60 => Some(&b"older, alone"[..]),
+                60 | 200.. => None,
+                _ => Some(&b"loaded"[..]),
+            };
+            let found = get(&engine, &key(number));
+            assert_eq!(found.as_deref(), expected, "{number}");
+        }
+        let before = rows(&engine, 16).unwrap();
+        drain(&engine).unwrap();
+        assert!(!engine.has_pending_ingest());
+        assert!(rows(&engine, 16).unwrap() == before);
+        verify(&engine);
+    }
+}
+
+#[test]
+fn a_transaction_conflicts_with_a_load_that_came_between() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    let options = PutOptions::default();
+    for adopted in [false, true] {
+        for isolation in [Isolation::Snapshot, Isolation::Serializable] {
+            let begin = || engine.begin(0, isolation).unwrap();
+            put(&engine, b"before", b"");
+            settle(&engine);
+            let (mut same, mut other) = (begin(), begin());
+            let (mut range, mut reads) = (begin(), begin());
+            let key = name(3);
+            let written = engine.transaction_put(&mut same, 16, &key, b"", options);
+            written.unwrap();
+            let written = engine.transaction_put(&mut other, 16, b"other", b"", options);
+            written.unwrap();
+            let written = engine.transaction_delete_range(&mut range, 16, &name(0), Some(&name(2)));
+            written.unwrap();
+            let noted = engine.transaction_note_read(&mut reads, 16, &name(6), Some(&name(9)));
+            noted.unwrap();
+            let written = engine.transaction_put(&mut reads, 16, b"reads", b"", options);
+            written.unwrap();
+            let mut load = engine.begin_ingest(16).unwrap();
+            push_all(&engine, &mut load, &some_rows(1, 0, 100, 300)).unwrap();
+            let ticket = finish(&engine, &mut load).unwrap();
+            drop(load);
+            if adopted {
+                for _ in 0..30 {
+                    engine.flush_step(true).unwrap();
+                    engine.poll_maintenance(Budgeted::default()).unwrap();
+                }
+                assert!(!engine.has_pending_ingest());
+            }
+            let commit = |mut transaction| {
+                let mut outcome = engine.try_commit(&mut transaction, 0, 0);
+                while let Err(error @ (Error::LogFull | Error::FrontFull)) = outcome {
+                    make_room(&engine, error).unwrap();
+                    outcome = engine.try_commit(&mut transaction, 0, 0);
+                }
+                engine.rollback(transaction);
+                outcome
+            };
+            let conflict = commit(same).unwrap_err();
+            let named = Error::Conflict {
+                table: 16,
+                key: crate::error::KeySample::of(&key),
+            };
+            assert_eq!(conflict, named);
+            let conflict = commit(range).unwrap_err();
+            assert!(matches!(conflict, Error::Conflict { .. }), "{conflict:?}");
+            let outcome = commit(reads);
+            match isolation {
+                Isolation::Snapshot => assert!(outcome.is_ok(), "{outcome:?}"),
+                Isolation::Serializable => {
+                    assert!(
+                        matches!(outcome, Err(Error::Conflict { .. })),
+                        "{outcome:?}"
+                    );
+                }
+            }
+            let after = commit(other).unwrap();
+            assert!(after > ticket);
+            drain(&engine).unwrap();
+        }
+    }
+    verify(&engine);
+}
+
+#[test]
+fn one_load_is_written_and_one_pending_at_a_time() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    put(&engine, b"before", b"");
+    let mut load = engine.begin_ingest(16).unwrap();
+    assert_eq!(engine.begin_ingest(17).err(), Some(Error::Busy));
+    let options = PutOptions::default();
+    load.push(b"b", b"1", options).unwrap();
+    let refused = load.push(b"a", b"", options);
+    assert!(matches!(refused, Err(Error::NotAscending { .. })));
+    let refused = load.push(b"b", b"", options);
+    assert!(matches!(refused, Err(Error::NotAscending { .. })));
+    let long = std::vec![0; 9_000];
+    let refused = load.push(b"c", &long, options);
+    assert!(matches!(refused, Err(Error::OverLimit { .. })));
+    let refused = load.push(&long, b"", options);
+    assert!(matches!(refused, Err(Error::OverLimit { .. })));
+    load.push(b"c", b"2", options).unwrap();
+    let first = load.finish(0).unwrap();
+    assert!(load.finish(0).is_err() && load.push(b"d", b"", options).is_err());
+    drop(load);
+    let mut load = engine.begin_ingest(17).unwrap();
+    load.push(b"b", b"3", options).unwrap();
+    assert_eq!(
+        load.finish(0).err(),
+        Some(Error::Busy),
+        "the first is pending"
+    );
+    let second = finish(&engine, &mut load).unwrap();
+    assert!(second > first);
+    drop(load);
+    // One without entries is no commit.
+    let mut load = engine.begin_ingest(18).unwrap();
+    assert_eq!(load.finish(0).unwrap(), second);
+    drop(load);
+    drain(&engine).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap().len(), 3);
+    assert_eq!(rows(&engine, 17).unwrap()[b"b".as_slice()], b"3");
+    verify(&engine);
+    let without = Options {
+        runs: 0,
+        ..busy_options()
+    };
+    let engine = open(&storage.restart(), &without).unwrap();
+    assert!(!engine.can_ingest());
+    assert!(matches!(engine.begin_ingest(16), Err(Error::Options(_))));
+}
+
+#[test]
+fn a_load_that_does_not_fit_leaves_nothing() {
+    let options = Options {
+        file_bytes_max: 1 << 20,
+        ..busy_options()
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &options).unwrap();
+    put(&engine, b"before", b"");
+    for _ in 0..4 {
+        let mut load = engine.begin_ingest(16).unwrap();
+        let pushed = push_all(&engine, &mut load, &some_rows(1, 0, 40_000, 300));
+        let is_full = matches!(
+            pushed,
+            Err(Error::OverLimit {
+                limit: Limit::PageFileBytes,
+                ..
+            })
+        );
+        assert!(is_full, "{pushed:?}");
+        assert!(load.finish(0).is_err());
+        // Others find no room either, until it is gone.
+        drop(load);
+        put(&engine, b"after", b"");
+        drain(&engine).unwrap();
+        assert_eq!(rows(&engine, 16).unwrap().len(), 2);
+        verify(&engine);
+    }
+    let loaded = some_rows(2, 0, 1_000, 300);
+    let mut load = engine.begin_ingest(16).unwrap();
+    push_all(&engine, &mut load, &loaded).unwrap();
+    let _ = finish(&engine, &mut load).unwrap();
+    drop(load);
+    drain(&engine).unwrap();
+    assert_eq!(rows(&engine, 16).unwrap().len(), 1_002);
+    verify(&engine);
+}
+
+/// Loads one after another, each of many parts, among commits: more runs than may stand.
+#[test]
+fn loads_go_on_where_places_for_runs_are_few() {
+    for runs in [1, 6] {
+        let options = Options {
+            runs,
+            memtables: 2,
+            ..busy_options()
+        };
+        let storage = SimStorage::new(SimOptions::disk(512));
+        let engine = create(&storage, &options).unwrap();
+        let mut expected = Rows::new();
+        let mut held = Vec::new();
+        for round in 0..24_u64 {
+            for number in 0..20 {
+                let key = std::format!("commit{number}").into_bytes();
+                put(&engine, &key, &round.to_le_bytes());
+                expected.insert(key, round.to_le_bytes().to_vec());
+            }
+            let count = if round % 8 == 0 { 4_000 } else { 30 };
+            let loaded = some_rows(round, round, count, 300);
+            let mut load = engine.begin_ingest(16).unwrap();
+            push_all(&engine, &mut load, &loaded).unwrap();
+            let _ = finish(&engine, &mut load).unwrap();
+            drop(load);
+            expected.extend(loaded);
+            engine.flush_step(true).unwrap();
+            if round % 9 == 0 {
+                held.push((engine.snapshot(0).unwrap(), expected.clone()));
+            }
+            assert!(rows(&engine, 16).unwrap() == expected);
+        }
+        for (snapshot, rows) in held {
+            assert!(rows_of(&engine, &snapshot, 16).unwrap() == rows);
+            engine.end(snapshot);
+        }
+        drain(&engine).unwrap();
+        assert!(rows(&engine, 16).unwrap() == expected);
+        verify(&engine);
+    }
+}
+
+/// Snapshots may read every slot of a run: then a load waits for them, and is whole when
+/// they have gone.
+#[test]
+fn a_load_waits_where_snapshots_read_every_slot() {
+    let options = Options {
+        runs: 6,
+        snapshots: 5,
+        ..busy_options()
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &options).unwrap();
+    let mut held = Vec::new();
+    let mut expected = Rows::new();
+    for round in 0..200_u64 {
+        let loaded = some_rows(round, round, 4, 300);
+        let mut load = engine.begin_ingest(16).unwrap();
+        push_all(&engine, &mut load, &loaded).unwrap();
+        let mut waits = 0;
+        while let Err(error) = load.finish(0) {
+            go_on(&engine, error).unwrap();
+            waits += 1;
+            if waits == 500 {
+                // It holds no commit up meanwhile.
+                put(&engine, b"beside", &round.to_le_bytes());
+                expected.insert(b"beside".to_vec(), round.to_le_bytes().to_vec());
+                engine.flush_step(true).unwrap();
+                assert!(rows(&engine, 16).unwrap() == expected);
+                for (snapshot, rows) in held.drain(..) {
+                    assert!(rows_of(&engine, &snapshot, 16).unwrap() == rows);
+                    engine.end(snapshot);
+                }
+            }
+            assert!(waits < 1_000, "it waits for ever");
+        }
+        drop(load);
+        expected.extend(loaded);
+        engine.flush_step(true).unwrap();
+        assert!(rows(&engine, 16).unwrap() == expected);
+        if waits >= 500 {
+            drain(&engine).unwrap();
+            assert!(rows(&engine, 16).unwrap() == expected);
+            verify(&engine);
+            return;
+        }
+        if round % 6 == 5 && held.len() < 4 {
+            held.push((engine.snapshot(0).unwrap(), expected.clone()));
+        }
+    }
+    panic!("every slot was never taken");
+}
+
+#[test]
+fn entries_of_a_load_expire_and_carry_metadata() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    put(&engine, b"before", b"");
+    let mut load = engine.begin_ingest(16).unwrap();
+    for number in 0..50_u64 {
+        let options = PutOptions {
+            expiry_ms: number.is_multiple_of(2).then_some(2_000),
+            metadata: number.is_multiple_of(3).then_some(number as u8),
+        };
+        load.push(&name(number), b"value", options).unwrap();
+    }
+    let _ = finish(&engine, &mut load).unwrap();
+    drop(load);
+    engine.flush_step(true).unwrap();
+    for drained in [false, true] {
+        if drained {
+            drain(&engine).unwrap();
+        }
+        for (now_ms, count) in [(1_999, 51), (2_000, 26)] {
+            let snapshot = engine.snapshot(now_ms).unwrap();
+            let view = engine.view(&snapshot, 16, true).unwrap();
+            let mut cursor = engine.cursor(&view, true).unwrap();
+            cursor.seek(CursorPosition::First).unwrap();
+            let mut found = 0;
+            while cursor.entry().is_some() {
+                found += 1;
+                cursor.advance().unwrap();
+            }
+            assert_eq!(found, count);
+            let value = engine.get(&view, &name(9), true).unwrap().unwrap();
+            assert_eq!((value.metadata(), value.expiry_ms()), (Some(9), None));
+            drop((cursor, value));
+            engine.end(snapshot);
+        }
+    }
+    assert!(engine.sweep(3_000).unwrap().worked);
+    assert_eq!(rows(&engine, 16).unwrap().len(), 26);
 }

@@ -1,6 +1,7 @@
 //! The power goes, or a call fails, while values that are larger than a transaction are on
 //! their way: nothing acknowledged is lost, and no room is lost or given out twice.
 
+use super::ingest::{finish, push_all, some_rows};
 use super::streams::{content, put_stream, stream};
 use super::*;
 use lightning_platform::IoErrorKind;
@@ -17,6 +18,10 @@ pub(super) enum Step {
     StreamOverTrims(Vec<u8>, u64, usize),
     Trim(usize),
     Drain,
+    /// So many entries from a number on, of a seed, as one load.
+    Ingest(u64, u64, u64),
+    /// As much of one as a number says, and dropped.
+    LostIngest(u64, u64),
 }
 
 pub(super) fn name(number: u64) -> Vec<u8> {
@@ -58,12 +63,23 @@ pub(super) fn states(script: &[Step]) -> Vec<Rows> {
                 rows.insert(key.clone(), content(*seed, *length));
             }
             Step::Put(changes) => rows.extend(changes.iter().cloned()),
+            Step::Ingest(seed, first, count) => rows.extend(loaded(*seed, *first, *count)),
             Step::DeleteTo(from, to) => rows.retain(|found, _| found < from || found >= to),
-            Step::Lost(..) | Step::Trim(_) | Step::Drain => continue,
+            Step::Lost(..) | Step::Trim(_) | Step::Drain | Step::LostIngest(..) => continue,
         }
         states.push(rows);
     }
     states
+}
+
+/// What a load holds: keys among those of the other steps.
+fn loaded(seed: u64, first: u64, count: u64) -> Rows {
+    let rows = some_rows(seed, first, count, 650);
+    let numbers = (first..).step_by(3);
+    numbers
+        .zip(rows)
+        .map(|(at, row)| (name(at), row.1))
+        .collect()
 }
 
 /// Gives room back as long as there is something to do, up to `calls` times.
@@ -133,6 +149,26 @@ fn play_step(engine: &Engine, number: usize, step: &Step) -> Result<bool> {
         Step::DeleteTo(from, to) => commit(engine, |transaction| {
             engine.transaction_delete_range(transaction, 16, from, Some(to))
         })?,
+        Step::Ingest(seed, first, count) => {
+            let rows = loaded(*seed, *first, *count);
+            let later = rows.keys().nth(rows.len() / 2).cloned().unwrap_or_default();
+            let mut rest = rows;
+            let second = rest.split_off(&later);
+            let mut load = engine.begin_ingest(16)?;
+            push_all(engine, &mut load, &rest)?;
+            // What is built meanwhile is published without it.
+            engine.poll_maintenance(Budgeted {
+                entries: 6,
+                log_bytes: 8_192,
+            })?;
+            push_all(engine, &mut load, &second)?;
+            let _ = finish(engine, &mut load)?;
+        }
+        Step::LostIngest(seed, count) => {
+            let mut load = engine.begin_ingest(16)?;
+            push_all(engine, &mut load, &loaded(*seed, 0, *count))?;
+            return Ok(false);
+        }
         Step::Lost(seed, is_put) => {
             let mut value = stream(engine, &content(*seed, 5_000), 5_000)?;
             if *is_put {
@@ -369,7 +405,10 @@ fn a_power_cut_anywhere_around_streamed_values_without_runs() {
 /// One call to the storage fails: what was said to be done is done, whether the engine
 /// goes on or has to be opened again.
 fn fail_everywhere(options: &Options, seed: u64, steps: usize, stride: u64) {
-    let script = script(seed, steps);
+    fail_script(options, &script(seed, steps), seed, stride);
+}
+
+pub(super) fn fail_script(options: &Options, script: &[Step], seed: u64, stride: u64) {
     let base = SimStorage::new(SimOptions::disk(512));
     drop(create(&base, options).unwrap());
     let base = base.restart();
