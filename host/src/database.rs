@@ -287,8 +287,8 @@ impl Database {
     }
 
     /// Begins a bulk load into `table`, the fastest way to put in many entries that
-    /// are sorted; those of the same keys are replaced. It waits first until
-    /// everything in memory is merged.
+    /// are sorted; those of the same keys are replaced. Others go on reading and writing;
+    /// [`BulkLoad`] tells what it costs them.
     ///
     /// ```
     /// # use lightning_db::Database;
@@ -308,7 +308,8 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// I/O; memory that isn't merged in half a minute.
+    /// I/O; another load that isn't finished in half a minute. Without
+    /// [`runs`](crate::Builder::runs), memory that isn't merged in half a minute.
     pub fn bulk_load<K: Key, V: Value>(
         &self,
         table: &TypedTable<K, V>,

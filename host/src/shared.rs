@@ -10,7 +10,7 @@ use crate::error::{Error, Reason, Result};
 use crate::maintenance::Maintenance;
 use crate::options::Durability;
 use crate::slowing::Slowing;
-use lightning_core::db::{Engine, Load, Ticket};
+use lightning_core::db::{Engine, Ticket};
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -184,24 +184,6 @@ impl Shared {
         self.slowdowns.fetch_add(1, Ordering::Relaxed);
         self.slowdown_nanoseconds
             .fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
-    /// Begins a bulk load as soon as nothing stands above the trees.
-    pub(crate) fn begin_load(&self, table: u32) -> Result<Load<'_>> {
-        let mut since = None;
-        loop {
-            match self.engine.begin_load(table) {
-                Err(error @ EngineError::Busy) => {
-                    match self.engine.drain() {
-                        Ok(_) | Err(EngineError::FrontFull | EngineError::LogFull) => {}
-                        Err(error) => return Err(self.error(error)),
-                    }
-                    self.wait_for_room(&mut since, error)
-                        .map_err(|error| self.error(error))?;
-                }
-                outcome => return outcome.map_err(|error| self.error(error)),
-            }
-        }
     }
 
     /// How often, and how long together, writes waited for room.

@@ -67,7 +67,7 @@ fn begin(shared: &Shared, table: u32, bytes_max: u64) -> Result<ValueWriter<'_>>
 }
 
 /// Tries again while somebody else owns maintenance.
-fn owned<T>(mut step: impl FnMut() -> EngineResult<T>) -> EngineResult<T> {
+pub(crate) fn owned<T>(mut step: impl FnMut() -> EngineResult<T>) -> EngineResult<T> {
     let started = Instant::now();
     loop {
         match step() {

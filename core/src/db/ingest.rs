@@ -471,8 +471,9 @@ impl Ingest<'_> {
     ///
     /// # Errors
     /// [`Error::Busy`] while maintenance is owned, the run of the load before this one or as
-    /// many runs as may stand wait for maintenance; [`Error::FrontFull`] and
-    /// [`Error::LogFull`] as at any commit: finish again. I/O: the load can only be dropped
+    /// many runs as may stand wait for maintenance; [`Error::FrontFull`] where snapshots
+    /// read every slot of a run, and, with [`Error::LogFull`], as at any commit: finish
+    /// again. I/O: the load can only be dropped
     /// then; where a sync failed, the engine is poisoned.
     pub fn finish(&mut self, now_ms: u64) -> Result<Ticket> {
         if let Some(failure) = self.failure {
@@ -559,7 +560,8 @@ impl Ingest<'_> {
         // SAFETY: what was filled before is opened, or lent for the length of a step that is
         // over: this is the owner of maintenance.
         let reserved = unsafe { runs.reserve(keeper, &engine.pager, filter_bytes, false) };
-        let reserved = reserved.ok_or(Error::Busy)?;
+        // Snapshots read every slot.
+        let reserved = reserved.ok_or(Error::FrontFull)?;
         let outcome = self.commit_reserved(reserved, now_ms);
         match outcome {
             Ok(_) => self.phase = Phase::Committed,
