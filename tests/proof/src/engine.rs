@@ -355,6 +355,45 @@ pub fn write(engine: &Engine, transaction: &mut Transaction, change: &Change) ->
     }
 }
 
+/// Commits changes to one table, all of them puts of keys that ascend, as a load that
+/// becomes a run. Between two entries `beside` is called.
+pub fn ingest(
+    engine: &Engine,
+    changes: &[Change],
+    beside: &mut dyn FnMut() -> Result<()>,
+) -> Result<Ticket> {
+    let table = changes.first().map_or(TABLES[0], |change| change.table);
+    let mut load = engine.begin_ingest(table)?;
+    for change in changes {
+        if let What::Put(value) = &change.what {
+            until_it_passes(engine, || {
+                load.push(&change.key, value, PutOptions::default())
+            })?;
+        }
+        beside()?;
+    }
+    until_it_passes(engine, || load.finish(0))
+}
+
+/// Tries again while that may help, flushing and maintaining in between.
+fn until_it_passes<T>(engine: &Engine, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut attempts = 0;
+    loop {
+        match step() {
+            Err(error) if attempts < ATTEMPTS_MAX => {
+                // Maintenance may owe a step to this very thread.
+                let error = match error {
+                    Error::Busy => Error::FrontFull,
+                    error => error,
+                };
+                make_room(engine, error)?;
+            }
+            outcome => return outcome,
+        }
+        attempts += 1;
+    }
+}
+
 /// Flushes and maintains after a commit found no room; false where nothing
 /// was left to do.
 pub fn make_room(engine: &Engine, error: Error) -> Result<bool> {

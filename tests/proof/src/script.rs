@@ -11,14 +11,17 @@ use lightning_platform::Storage;
 use lightning_sim::Random;
 
 use crate::engine::{
-    ATTEMPTS_MAX, Change, Model, TABLES, What, commit, create_on, digest, digest_of, make_room,
-    open_on,
+    ATTEMPTS_MAX, Change, Model, TABLES, What, commit, create_on, digest, digest_of, ingest,
+    make_room, open_on,
 };
 
 /// One step of a run.
 pub enum Action {
     /// Commits; a single change without a transaction.
     Commit(Vec<Change>),
+    /// Commits puts to one table, of keys that ascend, as a load that becomes a run; without
+    /// runs the first of them alone.
+    Ingest(Vec<Change>),
     /// Flushes and syncs: everything before is acknowledged.
     Flush,
     /// Flushes without a sync.
@@ -50,7 +53,11 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
     let mut random = Random::new(seed);
     let mut actions = Vec::new();
     for _ in 0..commits {
-        actions.push(Action::Commit(changes(&mut random, value_bytes_longest)));
+        actions.push(if random.chance(1, 16) {
+            Action::Ingest(loaded(&mut random, value_bytes_longest))
+        } else {
+            Action::Commit(changes(&mut random, value_bytes_longest))
+        });
         match random.below(20) {
             0..=7 => actions.push(Action::Flush),
             8..=14 => actions.push(Action::Write),
@@ -77,6 +84,32 @@ pub fn script(seed: u64, commits: usize, value_bytes_longest: u64) -> Vec<Action
     actions.push(Action::Mark);
     actions.push(Action::Settle(4_096));
     actions
+}
+
+/// Entries of a load, mostly a few: as many as a small transaction takes, too.
+fn loaded(random: &mut Random, value_bytes_longest: u64) -> Vec<Change> {
+    let table = TABLES[random.below(2) as usize];
+    let step = 1 + random.below(9);
+    let most = if value_bytes_longest > 1_000 { 30 } else { 3 };
+    let first = random.below(90);
+    (0..1 + random.below(most))
+        .map(|index| first + index * step)
+        .take_while(|number| *number < 120)
+        .map(|number| {
+            let longest = if random.chance(1, 12) {
+                value_bytes_longest
+            } else {
+                40
+            };
+            let mut bytes = vec![0; random.below(longest) as usize];
+            random.fill(&mut bytes);
+            Change {
+                table,
+                key: format!("key{number:03}").into_bytes(),
+                what: What::Put(bytes),
+            }
+        })
+        .collect()
 }
 
 /// Deletes a range, mostly a short one.
@@ -269,7 +302,31 @@ impl Player {
             return Ok(());
         };
         match action {
-            Action::Commit(changes) => {
+            Action::Ingest(changes) if engine.can_ingest() => {
+                let mut number = 0;
+                let _ = ingest(engine, changes, &mut || {
+                    number += 1;
+                    if number % 5 == 0 {
+                        // What is built meanwhile is published without it.
+                        let budget = Budgeted {
+                            entries: 24,
+                            log_bytes: 8_192,
+                        };
+                        engine.poll_maintenance(budget)?;
+                    }
+                    Ok(())
+                })?;
+                self.model.apply(changes);
+                self.history.push(changes.clone());
+                self.digests.push(self.model.digest);
+            }
+            Action::Commit(_) | Action::Ingest(_) => {
+                let changes = match action {
+                    Action::Commit(changes) => changes.as_slice(),
+                    // All of them may be more than a transaction takes.
+                    Action::Ingest(changes) => changes.get(..1).unwrap_or(&[]),
+                    _ => &[],
+                };
                 let mut attempts = 0;
                 while let Err(error) = commit(engine, changes) {
                     if !make_room(engine, error)? {
@@ -286,7 +343,7 @@ impl Player {
                     }
                 }
                 self.model.apply(changes);
-                self.history.push(changes.clone());
+                self.history.push(changes.to_vec());
                 self.digests.push(self.model.digest);
             }
             Action::Flush => {

@@ -17,7 +17,7 @@ use super::{Check, Outcome, Settings};
 use crate::cases::{Verdict, for_each};
 use crate::engine::{
     Change, Model, SETUPS, Setup, TABLES, What, commit, create, digest, digest_of,
-    drain_and_verify, make_room, open, setups, verify, whole, write,
+    drain_and_verify, ingest, make_room, open, setups, verify, whole, write,
 };
 
 /// The entry in the table.
@@ -42,10 +42,11 @@ fn run(settings: &Settings) -> Outcome {
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let note = format!(
-        "{} snapshots compared, {} moves of resting cursors, {} conflicts, {} openings with runs",
+        "{} snapshots compared, {} moves of resting cursors, {} conflicts, {} loads, {} openings with runs",
         count(&seen.compared),
         count(&seen.moves),
         count(&seen.conflicts),
+        count(&seen.loads),
         count(&seen.opened_with_runs),
     );
     Outcome {
@@ -60,6 +61,7 @@ struct Seen {
     compared: AtomicU64,
     moves: AtomicU64,
     conflicts: AtomicU64,
+    loads: AtomicU64,
     opened_with_runs: AtomicU64,
 }
 
@@ -147,6 +149,7 @@ impl Run<'_> {
             83..=85 => self.walk(),
             86..=89 => self.snapshot(),
             90..=91 => self.compare(),
+            92 if self.random.chance(1, 2) => self.ingest(),
             92 => self.freeze(),
             93 => self.poll(4_096),
             94 => match self.engine.drain() {
@@ -259,6 +262,64 @@ impl Run<'_> {
         }
         self.model.apply(&change);
         Ok(())
+    }
+
+    /// A load that becomes a run, with commits and maintenance beside it.
+    fn ingest(&mut self) -> Verdict {
+        if !self.engine.can_ingest() {
+            return self.commit_one();
+        }
+        let table = TABLES[self.random.below(2) as usize];
+        let mut rows = Model::default();
+        for _ in 0..1 + self.random.below(200) {
+            let change = self.point_change();
+            if change.table == table && matches!(change.what, What::Put(_)) {
+                rows.apply(&[change]);
+            }
+        }
+        let loaded: Vec<Change> = rows
+            .table(table)
+            .map(|(key, value)| Change {
+                table,
+                key: key.to_vec(),
+                what: What::Put(value.to_vec()),
+            })
+            .collect();
+        let engine = Arc::clone(&self.engine);
+        let other = Change {
+            table: TABLES[self.random.below(2) as usize],
+            key: self.key(),
+            what: What::Put(b"beside".to_vec()),
+        };
+        let (mut number, mut is_beside) = (0, false);
+        let committed = ingest(&engine, &loaded, &mut || {
+            number += 1;
+            if number == 3 {
+                // It comes before the load, whatever of it is written.
+                is_beside = commit(&engine, std::slice::from_ref(&other)).is_ok();
+            }
+            if number % 8 == 0 {
+                let budget = Budgeted {
+                    entries: 20,
+                    log_bytes: 4_096,
+                };
+                engine.poll_maintenance(budget)?;
+            }
+            Ok(())
+        });
+        if is_beside {
+            self.model.apply(&[other]);
+        }
+        match committed {
+            Ok(_) => {
+                self.model.apply(&loaded);
+                note(&self.seen.loads);
+                Ok(())
+            }
+            // Snapshots, or what rests, keep the room.
+            Err(Error::FrontFull | Error::Busy) => self.end_snapshots(),
+            Err(error) => Err(format!("ingest: {error}")),
+        }
     }
 
     fn flush(&mut self) -> Verdict {

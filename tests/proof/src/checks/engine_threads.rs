@@ -1,5 +1,5 @@
 //! Real threads on one engine: transfers between accounts, counters, blind puts, range
-//! deletes, readers that check what always holds, a flusher and maintenance. Memtables
+//! deletes, loads that become runs, readers that check what always holds, a flusher and maintenance. Memtables
 //! are small, so that they are exchanged for runs all the time.
 //!
 //! The amounts in all accounts add up to the same in every snapshot; a snapshot
@@ -22,7 +22,9 @@ use lightning_sim::{CrashMode, Random, SimOptions, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
 use crate::cases::{Tally, Verdict, judge};
-use crate::engine::{busy_options, create, digest_of, drain, drain_and_verify, make_room, open};
+use crate::engine::{
+    busy_options, create, digest_of, drain, drain_and_verify, make_room, open, whole,
+};
 
 mod stay;
 
@@ -43,6 +45,7 @@ struct Shared {
     ends: AtomicBool,
     tally: Tally,
     counted: AtomicU64,
+    loads: AtomicU64,
     /// What each thread does that hasn't ended.
     running: Mutex<Vec<&'static str>>,
 }
@@ -98,6 +101,7 @@ fn one_run(seed: u64, durability: Durability, runs: u32, lasts: Duration) -> Out
         ends: AtomicBool::new(false),
         tally: Tally::default(),
         counted: AtomicU64::new(0),
+        loads: AtomicU64::new(0),
         running: Mutex::default(),
     });
     if let Err(reason) = judge(|| set_up(&shared.engine)) {
@@ -120,6 +124,10 @@ fn one_run(seed: u64, durability: Durability, runs: u32, lasts: Duration) -> Out
             if runs > 0 {
                 loop_on(scope, &shared, "stay", random, stay::stay);
             }
+        }
+        if runs > 0 {
+            let random = Random::new(mix(seed ^ 300));
+            loop_on(scope, &shared, "load", random, load);
         }
         for syncs in [true, false] {
             let random = Random::new(seed);
@@ -399,6 +407,70 @@ fn count(shared: &Shared) -> Result<Option<Ticket>, String> {
     Ok(ticket)
 }
 
+/// Loads a set of keys as a whole, all with one value: they are the same in every snapshot.
+fn load(shared: &Shared, random: &mut Random) -> Verdict {
+    let engine = &shared.engine;
+    let mut load = match engine.begin_ingest(TABLE) {
+        Ok(load) => load,
+        Err(error) => return Err(format!("begin a load: {error}")),
+    };
+    let longest = if random.chance(1, 4) { 1_400 } else { 40 };
+    let mut value = vec![0; 8 + random.below(longest) as usize];
+    random.fill(&mut value);
+    let is_dropped = random.chance(1, 6);
+    for number in 0..LOADED {
+        while let Err(error) = load.push(&loaded(number), &value, PutOptions::default()) {
+            if error != Error::Busy {
+                return Err(format!("load: {error}"));
+            }
+            thread::yield_now();
+            if shared.ends.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+        }
+    }
+    if is_dropped {
+        return Ok(());
+    }
+    loop {
+        match load.finish(0) {
+            Ok(_) => break,
+            Err(Error::Busy | Error::FrontFull | Error::LogFull) => thread::yield_now(),
+            Err(error) => return Err(format!("finish a load: {error}")),
+        }
+        if shared.ends.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+    }
+    shared.loads.fetch_add(1, Ordering::SeqCst);
+    Ok(())
+}
+
+const LOADED: u64 = 30;
+
+fn loaded(number: u64) -> Vec<u8> {
+    // Between the keys that others write.
+    format!("blindload-{number:04}").into_bytes()
+}
+
+/// Whether a snapshot sees a load whole, and no mixture of two.
+fn check_loaded(engine: &Engine, snapshot: &Snapshot) -> Verdict {
+    let view = engine.view(snapshot, TABLE, true).map_err(words)?;
+    let mut first: Option<Option<Vec<u8>>> = None;
+    for number in 0..LOADED {
+        let value = engine.get(&view, &loaded(number), true).map_err(words)?;
+        let value = value
+            .map(|value| whole(engine, &view, value.stored()))
+            .transpose()
+            .map_err(words)?;
+        if first.as_ref().is_some_and(|first| *first != value) {
+            return Err("a snapshot sees a part of a load".into());
+        }
+        first = Some(value);
+    }
+    Ok(())
+}
+
 fn sum(engine: &Engine, snapshot: &Snapshot) -> Result<u64, Error> {
     let view = engine.view(snapshot, TABLE, true)?;
     let mut sum = 0;
@@ -419,6 +491,7 @@ fn read(shared: &Shared) -> Verdict {
         if sum != ACCOUNTS * EACH {
             return Err(format!("the accounts add up to {sum}"));
         }
+        check_loaded(engine, &snapshot)?;
         thread::yield_now();
         if digest_of(engine, &snapshot).map_err(words)? != first {
             return Err("a snapshot read twice differs".into());
@@ -433,6 +506,9 @@ fn at_the_end(shared: &Shared, storage: &SimStorage, options: &Options) -> Verdi
     let engine = &shared.engine;
     if engine.is_poisoned() {
         return Err("the engine is poisoned".into());
+    }
+    if options.runs > 0 && shared.loads.load(Ordering::SeqCst) < 3 {
+        return Err("loads never find room beside writers".into());
     }
     drain(engine).map_err(words)?;
     let expected = {
