@@ -20,7 +20,8 @@
 
 use super::make_run::MakeRun;
 use super::merge::{Merge, MergeFrom};
-use super::{Engine, Maintenance, STATE_FREE, STATE_FROZEN, STATE_MERGED};
+use super::waiting::Oldest;
+use super::{Engine, Maintenance, STATE_FREE, STATE_MERGED};
 use crate::btree::{Change, Root, StoreSink};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
@@ -70,16 +71,6 @@ pub(super) enum Work {
     MakeRun(MakeRun),
     /// A run that was ingested gets its place in the catalogue.
     Adopt(u32),
-}
-
-/// The oldest source above the trees that is not a run in the catalogue, where it may
-/// become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Oldest {
-    /// A memtable that is frozen and durable.
-    Memtable(u32),
-    /// The slot of a run that was ingested.
-    Ingested(u32),
 }
 
 /// A table's new root, until it is in the roots tree.
@@ -245,68 +236,6 @@ impl Engine {
             self.wants_drain.store(false, Ordering::Release);
         }
         Ok(frozen.map(|memtable| begin_merge(maintenance, MergeFrom::Memtable(memtable))))
-    }
-
-    /// Which runs are to be merged now, if any.
-    fn runs_to_merge(&self, maintenance: &Maintenance, is_pressed: bool) -> Option<MergeFrom> {
-        let runs = maintenance.store.runs();
-        if runs.merging() > 0 {
-            // Merged in part before the database was opened: the very same again.
-            return Some(MergeFrom::Runs(runs.merging()));
-        }
-        let most = (self.options.runs as usize).max(1);
-        let run_bytes: u64 = runs.iter().map(|run| run.written_bytes).sum();
-        let used = maintenance.store.statistics(self.pager.layout()).used_bytes;
-        let is_due = runs.count() >= most
-            || runs.count() >= 2 && run_bytes >= used.saturating_sub(run_bytes) / 2
-            || is_pressed
-            || self.options.runs == 0
-            || self.wants_drain.load(Ordering::Acquire);
-        is_due.then(|| MergeFrom::Runs(runs.count().min(most.max(2))))
-    }
-
-    /// The oldest source that isn't in the catalogue, where it takes no more commits and is
-    /// durable.
-    fn oldest_waiting(&self, sources: &Sources, progress: &mut Progress) -> Option<Oldest> {
-        let pending = self.pending.get();
-        let is_pending =
-            |source: &SourceId| pending.is_some_and(|(_, slot)| source.run() == Some(slot));
-        let oldest = sources
-            .iter()
-            .rev()
-            .find(|source| source.memtable().is_some() || is_pending(source))?;
-        let (last_sequence, oldest) = match (oldest.memtable(), pending) {
-            (Some(index), _) => {
-                let slot = self.front.memtable(index)?;
-                if slot.state.load(Ordering::Acquire) != STATE_FROZEN {
-                    return None;
-                }
-                (slot.memtable.last_sequence(), Oldest::Memtable(index))
-            }
-            (None, pending) => {
-                let (sequence, slot) = pending?;
-                (sequence, Oldest::Ingested(slot))
-            }
-        };
-        progress.is_behind = true;
-        if last_sequence > self.durable.load(Ordering::SeqCst) {
-            progress.wants_sync = true;
-            return None;
-        }
-        Some(oldest)
-    }
-
-    /// Whether a memtable waits that could become a run, or a run for its place in the
-    /// catalogue.
-    pub(super) fn run_waits(&self) -> bool {
-        let sources = self.current_version().sources;
-        match self.oldest_waiting(&sources, &mut Progress::default()) {
-            Some(Oldest::Ingested(_)) => true,
-            Some(Oldest::Memtable(_)) => {
-                self.options.runs > 0 && sources.runs().count() < crate::limits::RUNS_MAX
-            }
-            None => false,
-        }
     }
 
     /// Makes the space that no snapshot needs reusable, before something is built.

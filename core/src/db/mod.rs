@@ -3,7 +3,7 @@
 //! # What is where
 //! `open` brings a database up, with `replay`; `read` answers; `write` takes commits in,
 //! which `validate` judges;
-//! `flush` makes them durable; `maintain` chooses what is built next: `make_run` turns a
+//! `flush` makes them durable; `maintain` chooses what is built next, of what is `waiting`: `make_run` turns a
 //! memtable into a run, `merge` brings what stands above the trees into them;
 //! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
 //! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back
@@ -54,6 +54,7 @@ mod tests;
 mod trim;
 mod validate;
 mod verify;
+mod waiting;
 mod write;
 
 pub use ingest::Ingest;
