@@ -29,7 +29,9 @@
 //!   at most.
 //! * Sources are adopted, made runs of and merged from the oldest on, without gaps: no
 //!   memtable newer than a pending run becomes a run before that is adopted. A place in
-//!   the catalogue is kept for it meanwhile.
+//!   the catalogue is kept for it meanwhile; a load is not committed where the last one is
+//!   promised to a run that is being made. So a version never lists more runs than may
+//!   stand, and adopting never waits for a merge.
 //! * A snapshot with an earlier sequence finds nothing in the run (`first_sequence`); one
 //!   that begins later has a version that lists it, since that is published before
 //!   *appended* rises.

@@ -212,7 +212,9 @@ impl Engine {
         {
             return Ok(Some(Work::Merge(merge)));
         }
-        if let Some(Oldest::Ingested(slot)) = oldest {
+        if let Some(Oldest::Ingested(slot)) = oldest
+            && maintenance.store.runs().count() < crate::limits::RUNS_MAX
+        {
             maintenance.paused = begun;
             return Ok(Some(Work::Adopt(slot)));
         }

@@ -1,5 +1,6 @@
 //! Writing a load that becomes a run, and its commit: steps 1 to 4 of the protocol.
 
+use super::super::maintain::Work;
 use super::super::{Engine, Maintenance, NONE, PutOptions, Ticket};
 use super::IngestMemory;
 use crate::btree::{Change, PageSink, Root};
@@ -310,7 +311,12 @@ impl<'e> Ingest<'e> {
             return Err(Error::Internal(338));
         }
         let mut maintenance = engine.maintenance.try_enter().ok_or(Error::Busy)?;
-        let Maintenance { store, keeper, .. } = &mut *maintenance;
+        let Maintenance {
+            store,
+            keeper,
+            work,
+            ..
+        } = &mut *maintenance;
         if store.must_abandon() {
             store.abandon(&engine.pager)?;
         }
@@ -324,7 +330,9 @@ impl<'e> Ingest<'e> {
             }
             self.phase = Phase::Synced;
         }
-        let places = store.runs().count() + engine.pending.count();
+        // A run that is being made was promised its place in the catalogue.
+        let is_making = matches!(work, Some(Work::MakeRun(_)));
+        let places = store.runs().count() + usize::from(is_making);
         if engine.pending.count() > 0 || places >= RUNS_MAX {
             return Err(Error::Busy);
         }

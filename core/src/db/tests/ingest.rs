@@ -506,3 +506,66 @@ fn entries_of_a_load_expire_and_carry_metadata() {
     assert!(engine.sweep(3_000).unwrap().worked);
     assert_eq!(rows(&engine, 16).unwrap().len(), 26);
 }
+
+/// The last place in the catalogue is promised to a run that is being made.
+#[test]
+fn a_load_takes_no_place_of_a_run_that_is_being_made() {
+    let options = Options {
+        runs: 6,
+        memtables: 4,
+        memtable_bytes: 6 << 10,
+        ..busy_options()
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &options).unwrap();
+    let mut expected = Rows::new();
+    let loaded = some_rows(1, 0, 200, 300);
+    let mut load = engine.begin_ingest(16).unwrap();
+    push_all(&engine, &mut load, &loaded).unwrap();
+    let mut has_met = false;
+    let mut ticket = None;
+    for number in 0..20_000_u64 {
+        let key = std::format!("{:05}", number * 7_919 % 4_000).into_bytes();
+        let value = std::vec![number as u8; 40];
+        while engine
+            .put(16, &key, &value, PutOptions::default(), 0)
+            .is_err()
+        {
+            // As slowly as can be, so that runs pile up above a merge.
+            engine.flush_step(true).unwrap();
+            let small = Budgeted {
+                entries: 1,
+                log_bytes: 8_192,
+            };
+            engine.poll_maintenance(small).unwrap();
+            let (places, is_making) = {
+                let maintenance = engine.maintenance.try_enter().unwrap();
+                let is_making = matches!(maintenance.work, Some(maintain::Work::MakeRun(_)));
+                (maintenance.store.runs().count(), is_making)
+            };
+            if ticket.is_none() && is_making && places + 1 == crate::limits::RUNS_MAX {
+                has_met = true;
+                let outcome = load.finish(0);
+                assert_eq!(outcome.err(), Some(Error::Busy));
+            }
+            if ticket.is_none() && has_met && places + 2 <= crate::limits::RUNS_MAX {
+                ticket = load.finish(0).ok();
+                if ticket.is_some() {
+                    expected.extend(loaded.clone());
+                }
+            }
+            let sources = engine.current_version().sources;
+            assert!(sources.runs().count() <= crate::limits::RUNS_MAX);
+        }
+        expected.insert(key, value);
+        if ticket.is_some() && number % 64 == 0 {
+            engine.flush_step(true).unwrap();
+            assert!(rows(&engine, 16).unwrap() == expected);
+        }
+    }
+    assert!(has_met && ticket.is_some());
+    drop(load);
+    drain(&engine).unwrap();
+    assert!(rows(&engine, 16).unwrap() == expected);
+    verify(&engine);
+}
