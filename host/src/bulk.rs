@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Bytes in memory that are merged first, so that the load goes straight into the tree.
 const MERGED_BYTES_MAX: u64 = 1 << 20;
 /// How long that may take.
-const MERGE_WAIT: Duration = Duration::from_millis(300);
+const MERGE_WAIT: Duration = Duration::from_secs(1);
 
 /// Entries in ascending order on their way into a table; made by
 /// [`Database::bulk_load`](crate::Database::bulk_load).
@@ -139,9 +139,7 @@ fn begin(shared: &Shared, table: u32) -> EngineResult<Way<'_>> {
 /// Whether what stands above the trees is merged in no time.
 fn is_little(engine: &Engine) -> bool {
     let statistics = engine.statistics();
-    statistics.runs == 0
-        && statistics.front_bytes <= MERGED_BYTES_MAX
-        && !engine.has_pending_ingest()
+    statistics.runs == 0 && statistics.front_bytes <= MERGED_BYTES_MAX
 }
 
 /// Commits a load that becomes a run, and makes it durable.

@@ -69,6 +69,8 @@ use lightning_platform::MemoryUse;
 
 /// Bytes of the payload of an ingest's frame at most.
 pub(super) const INGEST_PAYLOAD_BYTES: usize = RUN_RECORD_BYTES + RUN_PARTS_MAX * RUN_PART_BYTES;
+/// Bytes of the frame at most.
+pub(super) const INGEST_FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + INGEST_PAYLOAD_BYTES) as u64;
 /// Bytes of the buffer that a load's pages go through, at most.
 const WRITE_BYTES_MAX: usize = 256 << 10;
 

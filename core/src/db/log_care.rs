@@ -1,5 +1,6 @@
 //! Keeping the log in shape: segments prepared ahead, given back when merged.
 
+use super::ingest::INGEST_FRAME_BYTES;
 use super::{Engine, LogState, Maintenance};
 use crate::error::{Error, Result};
 use crate::sync::{ExclusiveGuard, Ordering};
@@ -150,7 +151,12 @@ impl Engine {
 
     /// What may be left unused of a segment when a frame needs the next one.
     pub(super) fn log_slack(&self) -> u64 {
-        u64::from(self.options.transaction_bytes) + self.log_reserve()
+        let ingest = if self.can_ingest() {
+            INGEST_FRAME_BYTES
+        } else {
+            0
+        };
+        u64::from(self.options.transaction_bytes).max(ingest) + self.log_reserve()
     }
 
     /// What is kept so that a mark and a checkpoint find room.

@@ -167,7 +167,8 @@ pub struct Statistics {
     pub front_bytes: u64,
     /// Memtables that wait to become a run, or for their merge.
     pub frozen_memtables: u32,
-    /// Runs that stand on the trees.
+    /// Runs that stand on the trees, one that was ingested and waits for its place among
+    /// them included.
     pub runs: u32,
     /// Bytes of the page file that they take, about.
     pub run_bytes: u64,
@@ -313,7 +314,8 @@ impl Engine {
                 .sum(),
             frozen_memtables: u32::try_from(self.front.memtables.iter().filter(frozen).count())
                 .unwrap_or(0),
-            runs: u32::try_from(load(&counters.runs)).unwrap_or(u32::MAX),
+            runs: u32::try_from(load(&counters.runs) + self.pending.count() as u64)
+                .unwrap_or(u32::MAX),
             run_bytes: load(&counters.run_bytes),
             snapshots: self.front.versions.open_snapshots(),
             oldest_snapshot_sequence: self.front.versions.sequences().min(),

@@ -47,6 +47,8 @@ fn a_power_cut_anywhere_around_loads() {
         transaction_bytes: 1 << 10,
         value_bytes_max: 700,
         slice_bytes_min: 1 << 10,
+        // Each load takes several stretches of units.
+        write_buffer_bytes: 1 << 10,
         ..busy_options()
     };
     cut_everywhere(SimOptions::disk(512), &options, 2, 60, 3);
@@ -83,6 +85,8 @@ fn a_failing_call_around_loads_loses_nothing() {
         transaction_bytes: 1 << 10,
         value_bytes_max: 700,
         slice_bytes_min: 1 << 10,
+        // Each load takes several stretches of units.
+        write_buffer_bytes: 1 << 10,
         ..busy_options()
     };
     fail_script(&options, &script(6, 60), 6, 3);
