@@ -261,12 +261,10 @@ impl<'e> Ingest<'e> {
             return Ok(Ticket { sequence });
         }
         if self.phase == Phase::Open {
-            let filter_bytes = filter_fold(&mut self.memory.filter, self.rows);
-            let layout = engine.pager.layout();
-            // The tree's end was counted at each entry.
-            self.ensure(self.push_pages(0) + filter_pages(layout, filter_bytes))?;
-            let written = self.write_end(filter_bytes);
-            if let Err(error) = written {
+            // As it is now, since it can be folded only once, and this may have to wait.
+            let filter_pages = filter_pages(engine.pager.layout(), self.memory.filter.len());
+            self.ensure(self.push_pages(0) + filter_pages)?;
+            if let Err(error) = self.write_end() {
                 self.failure = Some(error);
                 return Err(error);
             }
@@ -276,7 +274,8 @@ impl<'e> Ingest<'e> {
         self.commit(now_ms)
     }
 
-    fn write_end(&mut self, filter_bytes: usize) -> Result<()> {
+    /// Writes the end of the tree, and the filter; once.
+    fn write_end(&mut self) -> Result<()> {
         let pager = &self.engine.pager;
         let IngestMemory {
             editor,
@@ -286,6 +285,7 @@ impl<'e> Ingest<'e> {
             ..
         } = &mut *self.memory;
         let root = editor.finish(pager, &mut PartSink { pager, writer })?;
+        let filter_bytes = filter_fold(filter, self.rows);
         let filter = filter.get(..filter_bytes).unwrap_or(&[]);
         let first = write_filter(pager, filter, page, &mut |page| {
             writer.append(pager, PageKind::Filter, 0, page)

@@ -569,3 +569,45 @@ fn a_load_takes_no_place_of_a_run_that_is_being_made() {
     assert!(rows(&engine, 16).unwrap() == expected);
     verify(&engine);
 }
+
+/// Finishing again after it was told to wait is as if it had not been: entries may even
+/// come in between.
+#[test]
+fn a_load_that_was_told_to_wait_is_finished_again() {
+    let options = Options {
+        filter_bytes: 16 << 10,
+        ..busy_options()
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &options).unwrap();
+    put(&engine, b"before", b"");
+    let mut expected = Rows::new();
+    // A page each: so that some load ends where its units do.
+    for count in 1..120_u64 {
+        let loaded: Rows = (0..count)
+            .map(|number| (name(number), std::vec![count as u8; 600]))
+            .collect();
+        let mut load = engine.begin_ingest(16).unwrap();
+        push_all(&engine, &mut load, &loaded).unwrap();
+        let mut last = name(count);
+        for _ in 0..3 {
+            let maintenance = engine.maintenance.try_enter().unwrap();
+            assert_eq!(load.finish(0).err(), Some(Error::Busy));
+            let pushed = load.push(&last, b"late", PutOptions::default());
+            drop(maintenance);
+            if pushed.is_ok() {
+                expected.insert(last.clone(), b"late".to_vec());
+                last.push(b'x');
+            }
+        }
+        let _ = finish(&engine, &mut load).unwrap();
+        drop(load);
+        expected.extend(loaded);
+        engine.flush_step(true).unwrap();
+        for (key, value) in &expected {
+            assert!(get(&engine, key).as_ref() == Some(value), "{count}");
+        }
+    }
+    drain(&engine).unwrap();
+    verify(&engine);
+}
