@@ -133,6 +133,47 @@ fn large_values_come_back_from_under_codec_and_cipher() {
 }
 
 #[test]
+fn a_load_comes_back_from_under_codec_and_cipher() {
+    for sealed in Sealed::every() {
+        let storage = SimStorage::new(SimOptions::disk(512));
+        let engine = sealed.create(&storage);
+        let mut expected = Rows::new();
+        for round in 0..4_u64 {
+            put(&engine, b"before", &content(round, 3_000));
+            expected.insert(b"before".to_vec(), content(round, 3_000));
+            let mut loaded = super::ingest::some_rows(round, round, 400, 1_400);
+            loaded.insert(b"sevens".to_vec(), std::vec![7; 1_200]);
+            loaded.insert(b"short sevens".to_vec(), std::vec![7; 100]);
+            let mut load = engine.begin_ingest(16).unwrap();
+            super::ingest::push_all(&engine, &mut load, &loaded).unwrap();
+            let _ = super::ingest::finish(&engine, &mut load).unwrap();
+            drop(load);
+            expected.extend(loaded);
+            engine.flush_step(true).unwrap();
+            assert!(rows(&engine, 16).unwrap() == expected);
+            verify(&engine);
+            let image = storage.crash_image(CrashMode::Synced, round);
+            let reopened = sealed.open(&image, 3 + round as u8).unwrap();
+            assert!(rows(&reopened, 16).unwrap() == expected);
+            drain(&reopened).unwrap();
+            assert!(rows(&reopened, 16).unwrap() == expected);
+            verify(&reopened);
+        }
+        drain(&engine).unwrap();
+        assert!(rows(&engine, 16).unwrap() == expected);
+        verify(&engine);
+        if let Some(cipher) = &sealed.cipher {
+            assert_eq!(cipher.nonce_reuses(), 0);
+            let sevens = [7; 64];
+            let file = storage.file_bytes(File::Pages).unwrap();
+            let is_in_the_clear = file.windows(64).any(|window| window == sevens);
+            assert!(!is_in_the_clear);
+        }
+        assert!(storage.violations().is_empty());
+    }
+}
+
+#[test]
 fn a_flipped_bit_of_a_large_value_is_never_served() {
     for sealed in Sealed::every() {
         let storage = SimStorage::new(SimOptions::disk(512));
