@@ -38,8 +38,8 @@
 //! * Who validates finds the run among those of the current version, as any (`validate`).
 //!
 //! # Failures
-//! Before 4 the load is dropped: nothing refers to its units, and the next flip frees them
-//! in memory; a power cut needn't. A sync that fails in 3 poisons, as any. A flip that
+//! Before 4 the load is dropped: nothing refers to its units, and maintenance frees them in
+//! memory, before it builds what is next; a power cut needn't. A sync that fails in 3 poisons, as any. A flip that
 //! fails in 6 is abandoned and tried again; the units are taken once more
 //! (`pager/flip/stream.rs`).
 //!
