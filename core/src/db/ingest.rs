@@ -2,9 +2,9 @@
 //!
 //! # Protocol
 //! 1. The pages of the run are written to units that are taken for it, in *parts*, beside
-//!    maintenance: flips, merges and commits go on meanwhile (`pager/part_writer.rs`). To
-//!    take a part is the only thing for which the load owns maintenance, for the length of
-//!    that call. The units are in use in memory and free on the medium.
+//!    maintenance: flips, merges and commits go on meanwhile (`pager/part_writer.rs`). The
+//!    load owns maintenance only to take a part, and for a sync each time as much as a
+//!    memtable was written. The units are in use in memory and free on the medium.
 //! 2. The entries carry no sequence, since the commit has none yet: each one's is that of
 //!    the run, which has one commit only (`Run::sequence_of`). So what is written doesn't
 //!    depend on what others commit meanwhile.

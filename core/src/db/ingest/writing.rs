@@ -41,6 +41,8 @@ pub struct Ingest<'e> {
     /// it is known.
     parts: [(u32, u64); RUN_PARTS_MAX],
     part_count: usize,
+    /// How much had been written at the last sync.
+    synced_bytes: u64,
     phase: Phase,
     record: RunRecord,
     failure: Option<Error>,
@@ -87,6 +89,7 @@ impl<'e> Ingest<'e> {
             rows: 0,
             parts: [(NONE, 0); RUN_PARTS_MAX],
             part_count: 0,
+            synced_bytes: 0,
             phase: Phase::Open,
             record: RunRecord::default(),
             failure: None,
@@ -104,7 +107,7 @@ impl<'e> Ingest<'e> {
     /// # Errors
     /// [`Error::NotAscending`], [`Error::OverLimit`] for key and value, and [`Error::Busy`]
     /// while maintenance is owned (then push again) leave the load as it was. After any
-    /// other error it can only be dropped.
+    /// other error it can only be dropped; where a sync failed, the engine is poisoned.
     pub fn push(&mut self, key: &[u8], value: &[u8], options: PutOptions) -> Result<()> {
         if let Some(failure) = self.failure {
             return Err(failure);
@@ -123,6 +126,7 @@ impl<'e> Ingest<'e> {
         }
         let pages = self.push_pages(value.len());
         self.ensure(pages)?;
+        self.sync_some()?;
         let pushed = self.push_ensured(key, value, options);
         self.failure = pushed.err();
         pushed
@@ -157,6 +161,31 @@ impl<'e> Ingest<'e> {
         editor.apply(pager, &mut PartSink { pager, writer }, run_key, change)?;
         filter_insert(filter, filter_hash(self.table, key));
         self.rows += 1;
+        Ok(())
+    }
+
+    /// Syncs what was written since the last time, where that is as much as a memtable: so
+    /// that maintenance is never kept for long, and the last sync isn't either.
+    fn sync_some(&mut self) -> Result<()> {
+        let engine = self.engine;
+        let written = self.memory.writer.written_bytes();
+        let least = u64::from(engine.options.memtable_bytes);
+        if written.saturating_sub(self.synced_bytes) < least {
+            return Ok(());
+        }
+        // Where somebody else has it, the next entry will do.
+        let Some(mut maintenance) = engine.maintenance.try_enter() else {
+            return Ok(());
+        };
+        if maintenance.store.must_abandon() {
+            return Ok(());
+        }
+        let synced = maintenance.store.sync_pages(&engine.pager);
+        drop(maintenance);
+        if let Err(error) = synced {
+            return self.fail(engine.poison(error));
+        }
+        self.synced_bytes = written;
         Ok(())
     }
 
