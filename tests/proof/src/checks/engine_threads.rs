@@ -87,6 +87,9 @@ fn one_run(seed: u64, durability: Durability, runs: u32, lasts: Duration) -> Out
         snapshots: 16,
         cursors: 12,
         reader_slots: 6,
+        // A reader that stays keeps what is replaced meanwhile: loads and merges come as
+        // fast as they can.
+        file_bytes_max: 256 << 20,
         durability,
         runs,
         ..busy_options()
@@ -264,7 +267,10 @@ fn maintain(engine: &Engine, random: &mut Random) -> Verdict {
             Ok(())
         }
         Err(Error::Busy) => Ok(()),
-        Err(error) => Err(format!("maintenance: {error}")),
+        Err(error) => {
+            let statistics = engine.statistics();
+            Err(format!("maintenance: {error}; {statistics:?}"))
+        }
     }
 }
 
@@ -521,6 +527,11 @@ fn at_the_end(shared: &Shared, storage: &SimStorage, options: &Options) -> Verdi
         return Err(format!("storage contract: {violation}"));
     }
     drain_and_verify(engine, expected)?;
+    let store = engine.statistics().store;
+    let needed = store.used_bytes.saturating_sub(store.pending_bytes);
+    if needed > 4 << 20 {
+        return Err(format!("nobody gives up what nobody needs: {store:?}"));
+    }
     let image = storage.crash_image(CrashMode::Synced, 0);
     let reopened = open(&image, options).map_err(words)?;
     let snapshot = reopened.snapshot(0).map_err(words)?;
