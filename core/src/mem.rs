@@ -242,6 +242,15 @@ impl Region {
         Some(unsafe { self.reservation.start.add(offset) })
     }
 
+    /// Asks for the cache line of byte `offset`, see [`prefetch`].
+    #[inline]
+    pub fn prefetch(&self, offset: usize) {
+        if offset < self.reservation.bytes {
+            // Nothing is read, and the address is never one of another object.
+            prefetch(self.reservation.start.as_ptr().wrapping_add(offset));
+        }
+    }
+
     /// The bytes of a range, or none where it leaves the region.
     ///
     /// # Safety
@@ -268,6 +277,21 @@ impl Region {
             None => &mut [],
         }
     }
+}
+
+/// Has the processor fetch the cache line of an address, without waiting for it. Changes
+/// nothing that can be observed but time; where there is no way to ask, does nothing.
+#[inline]
+pub fn prefetch<T>(address: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint, which is ignored for an address that isn't mapped; every processor
+    // of this architecture has the instruction.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
 }
 
 #[cfg(test)]

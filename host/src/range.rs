@@ -50,6 +50,22 @@ pub(crate) fn first_key_from(bound: ByteBound, key_bytes_max: usize) -> Option<V
     }
 }
 
+/// Notes that a part of a table is read: to a serializable transaction all of it
+/// counts as read from the start.
+pub(crate) fn note_read(reads: Option<&ReadLog>, table: u32, lower: &ByteBound, upper: &ByteBound) {
+    if let Some(reads) = reads {
+        let from = match lower {
+            Bound::Unbounded => &[][..],
+            Bound::Included(key) | Bound::Excluded(key) => key,
+        };
+        let to = match upper {
+            Bound::Unbounded => None,
+            Bound::Included(key) | Bound::Excluded(key) => Some(key.as_slice()),
+        };
+        reads.note(table, from, to);
+    }
+}
+
 /// Where the cursor stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -87,18 +103,7 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
         (lower, upper): (ByteBound, ByteBound),
         reads: Option<&'t ReadLog>,
     ) -> Self {
-        // To a serializable transaction all of it counts as read from the start.
-        if let Some(reads) = reads {
-            let from = match &lower {
-                Bound::Unbounded => &[][..],
-                Bound::Included(key) | Bound::Excluded(key) => key,
-            };
-            let to = match &upper {
-                Bound::Unbounded => None,
-                Bound::Included(key) | Bound::Excluded(key) => Some(key.as_slice()),
-            };
-            reads.note(table.id(), from, to);
-        }
+        note_read(reads, table.id(), &lower, &upper);
         Self {
             shared,
             table,
@@ -143,23 +148,9 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
             return Ok(false);
         }
         self.leave_back();
-        self.seek_front()?;
+        seek_front(&mut self.cursor, &self.lower)?;
         self.standing = Standing::Front;
         Ok(true)
-    }
-
-    fn seek_front(&mut self) -> EngineResult<()> {
-        match &self.lower {
-            Bound::Unbounded => self.cursor.seek(CursorPosition::First),
-            Bound::Included(key) => self.cursor.seek(CursorPosition::AtOrAfter(key)),
-            Bound::Excluded(key) => {
-                self.cursor.seek(CursorPosition::AtOrAfter(key))?;
-                if self.cursor.entry().is_some_and(|entry| entry.key == key) {
-                    self.cursor.advance()?;
-                }
-                Ok(())
-            }
-        }
     }
 
     /// Moves the back on; the cursor then stands on what it gives, or `false`.
@@ -254,42 +245,66 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
     pub(crate) fn has_any(&mut self) -> Result<bool> {
         self.step_front().map_err(|error| self.shared.error(error))
     }
+}
 
-    /// Lends each remaining entry, in ascending order.
+/// A part of a table that is read.
+pub(crate) struct Part<'r, 't, K, V> {
+    pub(crate) shared: &'t Shared,
+    pub(crate) table: &'r TypedTable<K, V>,
+    pub(crate) view: &'r TableView<'t>,
+    pub(crate) lower: ByteBound,
+    pub(crate) upper: ByteBound,
+}
+
+impl<K: Key, V: Value> Part<'_, '_, K, V> {
+    /// Lends each entry, in ascending order, by way of a new cursor.
     pub(crate) fn walk(
-        mut self,
+        &self,
+        cursor: &mut MergedCursor<'_>,
         mut visit: impl FnMut(Entry<K::Read<'_>, V::Read<'_>>) -> ControlFlow<()>,
     ) -> Result<()> {
+        let failed = |error| self.shared.error(error);
         let mut large = Vec::new();
-        loop {
-            if self.standing == Standing::Front
-                && let Some((key, bytes)) = self.cursor.advance_plain()
-            {
-                if !is_below(key, &self.upper)
-                    || visit(lent(&self.table, key, bytes, None, None)?).is_break()
-                {
-                    return Ok(());
-                }
-                continue;
-            }
-            let stepped = self.step_front();
-            if !stepped.map_err(|error| self.shared.error(error))? {
+        seek_front(cursor, &self.lower).map_err(failed)?;
+        while let Some(entry) = cursor.entry() {
+            if !is_below(entry.key, &self.upper) {
                 return Ok(());
             }
-            let Some(entry) = self.cursor.entry() else {
-                return Ok(());
-            };
             let bytes = match entry.value {
                 Stored::Inline(bytes) => bytes,
                 stored @ Stored::Extent(_) => {
-                    read_value(self.shared, &self.view, stored, &mut large)?;
+                    read_value(self.shared, self.view, stored, &mut large)?;
                     &large
                 }
             };
             let (expiry_ms, metadata) = (entry.expiry_ms, entry.metadata);
-            if visit(lent(&self.table, entry.key, bytes, expiry_ms, metadata)?).is_break() {
+            if visit(lent(self.table, entry.key, bytes, expiry_ms, metadata)?).is_break() {
                 return Ok(());
             }
+            while let Some((key, bytes)) = cursor.advance_plain() {
+                if !is_below(key, &self.upper)
+                    || visit(lent(self.table, key, bytes, None, None)?).is_break()
+                {
+                    return Ok(());
+                }
+            }
+            cursor.advance().map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a cursor on the first entry at or behind a bound.
+fn seek_front(cursor: &mut MergedCursor<'_>, lower: &ByteBound) -> EngineResult<()> {
+    match lower {
+        Bound::Unbounded => cursor.seek(CursorPosition::First),
+        Bound::Included(key) => cursor.seek(CursorPosition::AtOrAfter(key)),
+        Bound::Excluded(key) => {
+            cursor.seek(CursorPosition::AtOrAfter(key))?;
+            if cursor.entry().is_some_and(|entry| entry.key == key) {
+                cursor.advance()?;
+            }
+            Ok(())
         }
     }
 }

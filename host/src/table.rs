@@ -3,7 +3,7 @@
 use crate::encoding::{EncodeBuffer, Key, KeyPrefix, Value};
 use crate::error::{EncodedPart, Error, Reason, Result};
 use crate::guard::{Entry, KeyGuard, ValueGuard};
-use crate::range::{ByteBound, Range, prefix_bounds};
+use crate::range::{ByteBound, Part, Range, note_read, prefix_bounds};
 use crate::read_log::ReadLog;
 use crate::shared::Shared;
 use crate::stream::ValueReader;
@@ -255,7 +255,19 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
         range: impl RangeBounds<K::Given<'k>>,
         visit: impl FnMut(Entry<K::Read<'_>, V::Read<'_>>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.range(range)?.walk(visit)
+        let (lower, upper) = encoded_bounds::<K>(&range);
+        note_read(self.reads, self.table.id(), &lower, &upper);
+        let part = Part {
+            shared: self.shared,
+            table: &self.table,
+            view: &self.view,
+            lower,
+            upper,
+        };
+        let engine = &self.shared.engine;
+        engine
+            .with_cursor(&self.view, true, |cursor| part.walk(cursor, visit))
+            .map_err(|error| self.shared.error(error))?
     }
 
     /// The entry with the lowest key.

@@ -92,6 +92,12 @@ impl<'p> TreeCursor<'p> {
         }
     }
 
+    /// The pages that it reads, and whether from storage.
+    #[must_use]
+    pub fn reads_from(&self) -> (&'p Pager, bool) {
+        (self.pager, self.may_read)
+    }
+
     /// Whether the cursor stands on an entry.
     #[inline]
     #[must_use]
@@ -256,6 +262,52 @@ impl<'p> TreeCursor<'p> {
         self.leaf_beside(Direction::Previous)
     }
 
+    /// Leaves where the cursor stands, for a [`Descent`](super::Descent): answers the root.
+    pub(super) fn leave_for_root(&mut self) -> Option<PageRef> {
+        self.leaf = None;
+        self.parent = self.root.page.filter(|root| root.level == 1);
+        self.root.page
+    }
+
+    /// Notes which child of the branch at `level` the way goes to; `false` where no
+    /// tree has that level.
+    #[inline]
+    pub(super) fn note_step(&mut self, level: u8, index: usize) -> bool {
+        let step = self.path.get_mut(usize::from(level));
+        let (Some(step), Ok(index)) = (step, u16::try_from(index)) else {
+            return false;
+        };
+        *step = index;
+        true
+    }
+
+    /// Notes the branch at level 1 on the way.
+    #[inline]
+    pub(super) fn note_parent(&mut self, page: PageRef) {
+        self.parent = Some(page);
+    }
+
+    /// Takes the leaf of `key`, and the place where that stands or would stand.
+    #[inline]
+    pub(super) fn arrive(&mut self, pin: Pin<'p>, key: &[u8]) {
+        let index = Leaf::new(pin.bytes()).lower_bound(key);
+        self.stand_on(pin, false);
+        self.stand_at(index);
+    }
+
+    /// Behind a descent that led to a leaf, and its traversal: moves to the leaf behind
+    /// where no key of this one is at or behind the key sought.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    #[inline]
+    pub fn end_descent(&mut self) -> Result<()> {
+        if self.leaf.is_some() && self.index >= self.count as usize {
+            self.leaf_beside(Direction::Next)?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn leaf_view(&self) -> Option<Leaf<'_>> {
         self.leaf.as_ref().map(|pin| Leaf::new(pin.bytes()))
@@ -362,7 +414,8 @@ impl<'p> TreeCursor<'p> {
     }
 
     /// Where the way to the leaf goes on from a branch of that level.
-    fn index_at(&self, level: u8) -> usize {
+    #[inline]
+    pub(super) fn index_at(&self, level: u8) -> usize {
         self.path
             .get(usize::from(level))
             .map_or(0, |index| usize::from(*index))

@@ -17,6 +17,7 @@
 mod change;
 mod check;
 mod cursor;
+mod descent;
 mod edit;
 mod item;
 mod lookup;
@@ -28,6 +29,7 @@ mod walk;
 pub use change::{Change, PageSink, StoreSink};
 pub use check::{Visited, check_buffer_bytes, check_tree};
 pub use cursor::{CursorPosition, TreeCursor};
+pub use descent::{Descent, Step};
 pub use edit::{Editor, release_below, release_tree};
 pub use lookup::{Found, Root, count_below, get, with_leaf};
 pub use walk::{ChildWalk, any_on_path};

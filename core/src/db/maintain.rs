@@ -10,7 +10,7 @@
 //! With runs (`Options::runs` is not 0) a frozen memtable that is durable becomes a run.
 //! Runs are merged into the trees when there are `Options::runs` of them, or at
 //! least two that together are half as large as the trees, or when everything is to
-//! drain. Without runs each memtable is merged by itself.
+//! drain; then all that stand are, up to six. Without runs each memtable is merged by itself.
 //!
 //! # Errors
 //! What fails before the flip is abandoned: the store is again as published, and
@@ -26,10 +26,14 @@ use crate::btree::{Change, Root, StoreSink};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
 use crate::format::leaf::EntryKind;
+use crate::limits::RUNS_MAX;
 use crate::pager::{FlipInput, RunsChange};
 use crate::sync::Ordering;
 use crate::txn::{MemtableSlot, SourceId, Sources, VersionState};
 use lightning_platform::IoErrorKind;
+
+/// Places of runs that a merge leaves for what comes while it runs.
+pub(super) const RUNS_BESIDE_MERGE: usize = 2;
 
 /// How much one call may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +217,7 @@ impl Engine {
             return Ok(Some(Work::Merge(merge)));
         }
         if let Some(Oldest::Ingested(slot)) = oldest
-            && maintenance.store.runs().count() < crate::limits::RUNS_MAX
+            && maintenance.store.runs().count() < RUNS_MAX
         {
             maintenance.paused = begun;
             return Ok(Some(Work::Adopt(slot)));

@@ -1,5 +1,6 @@
 //! What a database is opened with, and the memory plan that follows from it.
 
+use super::maintain::RUNS_BESIDE_MERGE;
 use crate::error::{Error, OptionProblem, Result};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN, RUNS_MAX, key_bytes_max};
 use crate::run::RunPlan;
@@ -32,8 +33,9 @@ pub struct Options {
     /// Memtables: one is written, the others wait to become runs, or for their merge. 2
     /// to 8.
     pub memtables: u32,
-    /// Runs that are merged into the trees together, at most 6; 0 merges each memtable
-    /// by itself. More runs write less and read slower, while they stand.
+    /// How many runs make a merge into the trees due, at most 6; more may come before it
+    /// begins, and are merged together. 0 merges each memtable by itself. More runs write
+    /// less and read slower, while they stand.
     pub runs: u32,
     /// Bytes of a run's filter at most; 0 for a 64th of a memtable. There are as many
     /// filters as runs may stand, 8.
@@ -128,7 +130,7 @@ impl Options {
             page_bytes: 1_024,
             max_memory_bytes: 40 << 10,
             cache_bytes: 6 << 10,
-            memtable_bytes: 2_208,
+            memtable_bytes: 2_128,
             memtables: 2,
             runs: 0,
             segment_bytes: 64 << 10,
@@ -177,7 +179,8 @@ impl Options {
             return problem(OptionProblem::ArenaBytes);
         }
         let least = 16 + 2 * key_bytes_max(page.max(PAGE_BYTES_MIN)) as u64;
-        if self.runs as usize + 2 > RUNS_MAX || u64::from(self.range_bytes) < least {
+        if self.runs as usize + RUNS_BESIDE_MERGE > RUNS_MAX || u64::from(self.range_bytes) < least
+        {
             return problem(OptionProblem::Runs);
         }
         if self.value_bytes_max > self.transaction_bytes / 4 * 3 {

@@ -254,6 +254,23 @@ impl Engine {
         Ok(MergedCursor::new(&self.pager, view.view, memory, may_read))
     }
 
+    /// Lends a cursor over a table to `use_cursor`: as [`cursor`](Self::cursor), which gives
+    /// it away and copies its some KiB for that.
+    ///
+    /// # Errors
+    /// As [`cursor`](Self::cursor).
+    #[inline]
+    pub fn with_cursor<'s, R>(
+        &'s self,
+        view: &TableView<'s>,
+        may_read: bool,
+        use_cursor: impl FnOnce(&mut MergedCursor<'s>) -> R,
+    ) -> Result<R> {
+        let memory = self.cursor_memory()?;
+        let mut cursor = MergedCursor::new(&self.pager, view.view, memory, may_read);
+        Ok(use_cursor(&mut cursor))
+    }
+
     /// Memory for a cursor, lent until that is dropped.
     fn cursor_memory(&self) -> Result<ExclusiveGuard<'_, CursorMemory>> {
         let free = self.cursor_memories.iter().find_map(Exclusive::try_enter);

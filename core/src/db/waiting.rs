@@ -1,8 +1,9 @@
 //! What stands above the trees and waits, and what of it is next.
 
-use super::maintain::Progress;
+use super::maintain::{Progress, RUNS_BESIDE_MERGE};
 use super::merge::MergeFrom;
 use super::{Engine, Maintenance, STATE_FROZEN};
+use crate::limits::RUNS_MAX;
 use crate::sync::Ordering;
 use crate::txn::{SourceId, Sources};
 
@@ -36,7 +37,10 @@ impl Engine {
             || is_pressed
             || self.options.runs == 0
             || self.wants_drain.load(Ordering::Acquire);
-        is_due.then(|| MergeFrom::Runs(runs.count().min(most.max(2))))
+        // Those that came while the last merge ran go along, since that costs little more:
+        // but some places are left for what comes meanwhile.
+        let count = runs.count().min(RUNS_MAX - RUNS_BESIDE_MERGE);
+        is_due.then_some(MergeFrom::Runs(count))
     }
 
     /// The oldest source that isn't in the catalogue, where it takes no more commits and is
@@ -80,9 +84,7 @@ impl Engine {
         let sources = self.current_version().sources;
         match self.oldest_waiting(&sources, &mut Progress::default()) {
             Some(Oldest::Ingested(_)) => true,
-            Some(Oldest::Memtable(_)) => {
-                self.options.runs > 0 && sources.runs().count() < crate::limits::RUNS_MAX
-            }
+            Some(Oldest::Memtable(_)) => self.options.runs > 0 && sources.runs().count() < RUNS_MAX,
             None => false,
         }
     }

@@ -293,6 +293,15 @@ impl<'a> Leaf<'a> {
         }
     }
 
+    /// Where in the page the cell begins that a search for `key` looks into, if any.
+    #[inline]
+    #[must_use]
+    pub fn cell_sought(&self, key: &[u8]) -> Option<usize> {
+        let rest = rest_of(key, self.prefix).ok()?;
+        let index = heads_below(self.heads, head_of(rest));
+        Some(self.cell_offset(index))
+    }
+
     /// The first index of a key that isn't below `key`.
     #[inline]
     #[must_use]
@@ -380,12 +389,16 @@ impl<'a> Leaf<'a> {
     #[inline]
     fn cell(&self, index: usize) -> Option<Cell<'a>> {
         let head = head_at(self.heads, index)?;
-        let at = if self.is_strided() {
+        self.cell_at(self.cell_offset(index), head)
+    }
+
+    #[inline]
+    fn cell_offset(&self, index: usize) -> usize {
+        if self.is_strided() {
             self.behind_heads + index * self.stride()
         } else {
             usize::from(get_u16(self.page, self.behind_heads + index * 2))
-        };
-        self.cell_at(at, head)
+        }
     }
 
     /// Reads the cell that begins at `at`. That the value is inside the page

@@ -9,12 +9,51 @@
 use super::Memtable;
 use super::arena::{Mark, Node};
 use super::entry::Entry;
-use super::list::{self, Target};
+use super::list::{self, Search, Target};
 
 /// See the module. The moves answer whether the cursor stands at an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor {
     mark: Mark,
+}
+
+/// A key to search for in several memtables.
+#[derive(Clone, Copy)]
+pub struct SoughtKey<'k> {
+    target: Target<'k>,
+}
+
+impl<'k> SoughtKey<'k> {
+    /// The first key of a table at or after `key`.
+    #[must_use]
+    pub fn new(table: u32, key: &'k [u8]) -> Self {
+        Self {
+            target: Target::new(table, key, u64::MAX),
+        }
+    }
+}
+
+/// A search in one memtable, of several that take turns: a step asks for the memory that
+/// the next one needs, which comes while the others take theirs.
+#[derive(Clone, Copy)]
+pub struct KeySearch<'a> {
+    search: Search<'a>,
+}
+
+impl<'a> KeySearch<'a> {
+    /// A search at its beginning.
+    #[must_use]
+    pub fn new(memtable: &'a Memtable, key: &SoughtKey<'_>) -> Self {
+        Self {
+            search: Search::new(&memtable.arena, &key.target),
+        }
+    }
+
+    /// A step; `true` at the end, see [`Cursor::seek_found`].
+    #[inline]
+    pub fn step(&mut self, key: &SoughtKey<'_>) -> bool {
+        self.search.step(&key.target)
+    }
 }
 
 impl Cursor {
@@ -55,14 +94,19 @@ impl Cursor {
         sequence: u64,
     ) -> bool {
         let target = Target::new(table, key, sequence);
-        self.stand(list::lower_bound(memtable.arena.top(), &target))
+        self.stand(list::lower_bound(&memtable.arena, &target))
+    }
+
+    /// Moves to where a search in steps ended.
+    pub fn seek_found(&mut self, search: KeySearch<'_>, key: &SoughtKey<'_>) -> bool {
+        self.stand(search.search.found(&key.target))
     }
 
     /// Moves to the oldest version of the last key before this one, which may be
     /// of an earlier table.
     pub fn seek_before(&mut self, memtable: &Memtable, table: u32, key: &[u8]) -> bool {
         let target = Target::new(table, key, u64::MAX);
-        self.stand(list::last_before(memtable.arena.top(), &target))
+        self.stand(list::last_before(&memtable.arena, &target))
     }
 
     /// Moves to the oldest version of the last key of `table` or of a table before it.
@@ -86,7 +130,7 @@ impl Cursor {
     pub fn prev(&mut self, memtable: &Memtable) -> bool {
         let node = self.node(memtable).and_then(|node| {
             let (table, key, sequence) = node.place();
-            list::last_before(memtable.arena.top(), &Target::new(table, key, sequence))
+            list::last_before(&memtable.arena, &Target::new(table, key, sequence))
         });
         self.stand(node)
     }
@@ -115,14 +159,22 @@ impl Cursor {
         self.seek_version(memtable, table, key, 0)
     }
 
+    /// Moves to the next key if it stands on this one.
+    pub fn leave(&mut self, memtable: &Memtable, table: u32, key: &[u8]) -> bool {
+        let stands_there = self
+            .entry(memtable)
+            .is_some_and(|entry| entry.table() == table && entry.key() == key);
+        stands_there && self.next_key(memtable)
+    }
+
     /// Moves to the newest version of the key before.
     pub fn prev_key(&mut self, memtable: &Memtable) -> bool {
-        let top = memtable.arena.top();
+        let arena = &memtable.arena;
         let node = self.node(memtable).and_then(|node| {
             let (table, key, _) = node.place();
             let (table, key, _) =
-                list::last_before(top, &Target::new(table, key, u64::MAX))?.place();
-            list::lower_bound(top, &Target::new(table, key, u64::MAX))
+                list::last_before(arena, &Target::new(table, key, u64::MAX))?.place();
+            list::lower_bound(arena, &Target::new(table, key, u64::MAX))
         });
         self.stand(node)
     }
@@ -147,6 +199,10 @@ impl Cursor {
             });
             if is_seen {
                 *self = probe;
+                if forward && let Some(node) = self.node(memtable) {
+                    // Where the next move goes.
+                    node.bottom().prefetch_next();
+                }
                 return;
             }
             if forward {

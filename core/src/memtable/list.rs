@@ -11,7 +11,7 @@
 //! low: a search that descends because of one has seen the list as it was a
 //! moment ago, which lacks only entries that its snapshot can't see.
 
-use super::arena::{Node, Pen, Rung};
+use super::arena::{Arena, Node, Pen, Rung};
 use crate::format::bytes::head_of;
 use core::cmp::Ordering;
 
@@ -156,9 +156,77 @@ pub(super) fn search<'a>(
     }
 }
 
+/// A search for the first entry at or after a target, a step at a time: each ends by
+/// asking for the entry that the next one looks at, so that several searches, which take
+/// turns, wait for memory together.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    rung: Rung<'a>,
+    /// As in [`search`].
+    bound: u32,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(arena: &'a Arena, target: &Target<'_>) -> Self {
+        Self {
+            rung: arena.start(target.rank),
+            bound: 0,
+        }
+    }
+
+    /// A step; `true` at the end: the entry sought, or one shortly before it, was asked for.
+    #[inline]
+    pub(super) fn step(&mut self, target: &Target<'_>) -> bool {
+        loop {
+            let rank = self.rung.rank();
+            if rank <= target.rank
+                && let Some(next) = self.rung.next()
+            {
+                let is_before = rank < target.rank
+                    || !next.is_at(self.bound)
+                        && next
+                            .node()
+                            .is_some_and(|node| target.compare(node).0 == Ordering::Less);
+                if is_before {
+                    self.rung = next;
+                    next.prefetch();
+                    return false;
+                }
+                self.bound = next.offset();
+            }
+            match self.rung.down() {
+                Some(lower) => self.rung = lower,
+                None => {
+                    if let Some(next) = self.rung.next() {
+                        next.prefetch_entry();
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// What was sought, when the last step was taken.
+    pub(super) fn found(self, target: &Target<'_>) -> Option<Node<'a>> {
+        first_from(self.rung, target)
+    }
+}
+
+/// The version of the target's key that is at or after the target, if any.
+#[inline]
+pub(super) fn version<'a>(arena: &'a Arena, target: &Target<'_>) -> Option<Node<'a>> {
+    search(arena.start(target.rank), target, |_| ()).version
+}
+
 /// The first entry at or after the target.
-pub(super) fn lower_bound<'a>(top: Rung<'a>, target: &Target<'_>) -> Option<Node<'a>> {
-    let mut rung = search(top, target, |_| ()).before;
+pub(super) fn lower_bound<'a>(arena: &'a Arena, target: &Target<'_>) -> Option<Node<'a>> {
+    let start = arena.start(target.rank);
+    first_from(search(start, target, |_| ()).before, target)
+}
+
+/// The first entry at or after the target, where a search ended.
+fn first_from<'a>(before: Rung<'a>, target: &Target<'_>) -> Option<Node<'a>> {
+    let mut rung = before;
     loop {
         let next = rung.next()?;
         let node = next.node()?;
@@ -171,8 +239,10 @@ pub(super) fn lower_bound<'a>(top: Rung<'a>, target: &Target<'_>) -> Option<Node
 }
 
 /// The last entry before the target.
-pub(super) fn last_before<'a>(top: Rung<'a>, target: &Target<'_>) -> Option<Node<'a>> {
-    search(top, target, |_| ()).before.node()
+pub(super) fn last_before<'a>(arena: &'a Arena, target: &Target<'_>) -> Option<Node<'a>> {
+    search(arena.start(target.rank), target, |_| ())
+        .before
+        .node()
 }
 
 /// The last entry of all.

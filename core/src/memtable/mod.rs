@@ -13,7 +13,8 @@
 //! - `writer`: commits in; `commit_log`: commits out, in append order.
 //!
 //! An entry costs 16 bytes, 15.7 on average for its tower, and 1.5 for padding,
-//! beside key and value (8 more with an expiry, 1 with metadata); a commit 28 bytes.
+//! beside key and value (8 more with an expiry, 1 with metadata); a commit 28 bytes. The
+//! directory in which searches begin takes a 512th of the arena beside it.
 
 mod arena;
 mod commit_log;
@@ -28,7 +29,7 @@ mod writer;
 
 pub use arena::{CommitHead, Position};
 pub use commit_log::{CommitView, Commits};
-pub use cursor::Cursor;
+pub use cursor::{Cursor, KeySearch, SoughtKey};
 pub use entry::{Entry, Record, RecordKind};
 pub use ranges::RangeTombstones;
 pub use writer::{Commit, Writer};
@@ -154,9 +155,7 @@ impl Memtable {
     #[must_use]
     pub fn get(&self, table: u32, key: &[u8], sequence: u64) -> Option<Entry<'_>> {
         let target = Target::new(table, key, sequence);
-        list::search(self.arena.top(), &target, |_| ())
-            .version
-            .map(|node| Entry { node })
+        list::version(&self.arena, &target).map(|node| Entry { node })
     }
 
     /// What this memtable says of a key at `sequence`: the newest version, or the
@@ -218,7 +217,7 @@ impl Memtable {
             .find(|entry| ranges::intersects(entry, table, from, to))
             .map_or(0, |entry| entry.sequence());
         let target = Target::new(table, from, u64::MAX);
-        let mut next = list::lower_bound(self.arena.top(), &target);
+        let mut next = list::lower_bound(&self.arena, &target);
         while let Some(node) = next {
             let (node_table, key, sequence) = node.place();
             if node_table != table || (!to.is_empty() && key >= to) {

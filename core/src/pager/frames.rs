@@ -2,8 +2,9 @@
 //!
 //! # Invariants
 //! * A frame is *free* (on the free list), *held* (by one loader, tag clear),
-//!   *published* (tag set, on a hash chain, in one of the two queues) or
-//!   *retired* (tag clear, off its chain, waiting until no epoch can see it).
+//!   *published* (tag set, on a hash chain, in one of the two queues), *dead* (tag clear,
+//!   off its chain, its EVICTED bit set, in its queue still) or *retired* (as dead, but
+//!   in the ring of those that wait until no epoch can see them).
 //! * The bytes of a published frame never change. Bytes are written only while
 //!   the frame is held: nobody else has a way to it then.
 //! * The tag is {address, birth generation}. It is set last when publishing
@@ -18,13 +19,18 @@
 //! # What goes
 //! S3-FIFO (Yang et al., SOSP 2023): a small queue for what was just loaded, a
 //! main queue for what was used again, a table of fingerprints of what the small
-//! queue let go. A scan passes through the small queue and leaves the rest alone.
+//! queue let go. A scan passes through the small queue and leaves the rest alone. Before
+//! anything of that goes what is dead: pages whose space was given back.
+
+#[path = "frames/evict.rs"]
+mod evict;
 
 use super::epoch::{Epochs, Retired};
 use crate::error::{Error, Limit, Result};
-use crate::mem::{Array, Budget, Region};
+use crate::mem::{Array, Budget, Region, prefetch};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 use alloc::sync::Arc;
+use evict::ghost_of;
 use lightning_platform::{MemoryUse, Wait};
 
 const NONE: u32 = u32::MAX;
@@ -105,6 +111,8 @@ struct Pool {
     retired: Ring,
     retired_at: Array<Retired>,
     free_hints: Ring,
+    /// Frames in the queues that are dead.
+    dead: usize,
     ghosts: Array<u32>,
 }
 
@@ -185,6 +193,7 @@ impl Frames {
             retired: Ring::new(budget, count)?,
             retired_at: Array::new(budget, MemoryUse::Structure, count, |_| stamp)?,
             free_hints,
+            dead: 0,
             ghosts: Array::new(
                 budget,
                 MemoryUse::Structure,
@@ -303,6 +312,31 @@ impl Frames {
         self.hints.get(slot as usize * self.hints_per_page + child)
     }
 
+    /// Asks for the hint of a branch's child.
+    #[inline]
+    pub(super) fn prefetch_hint(&self, parent: u32, child: usize) {
+        if let Some(hint) = self.hint(parent, child) {
+            prefetch(hint);
+        }
+    }
+
+    /// Asks for the frame that the hint of a branch's child names.
+    #[inline]
+    pub(super) fn prefetch_hinted(&self, parent: u32, child: usize) {
+        if let Some(hint) = self.hint(parent, child)
+            && let Some(frame) = self.frames.get(hint.load(Ordering::Relaxed) as usize)
+        {
+            prefetch(frame);
+        }
+    }
+
+    /// Asks for a part of a frame's page.
+    #[inline]
+    pub(super) fn prefetch_bytes(&self, index: u32, offset: usize) {
+        self.memory
+            .prefetch(index as usize * self.page_bytes + offset);
+    }
+
     #[inline]
     fn touch(&self, frame: &Frame) {
         let uses = frame.uses.load(Ordering::Relaxed);
@@ -411,113 +445,6 @@ impl Frames {
         }
     }
 
-    /// Moves what no epoch can see any more from the retired ring to the free list.
-    fn reclaim(&self, pool: &mut Pool) {
-        while pool.retired.length > 0 {
-            let Some(index) = pool.retired.slots.get(pool.retired.first).copied() else {
-                return;
-            };
-            let Some(stamp) = pool.retired_at.get(index as usize).copied() else {
-                return;
-            };
-            if !self.epochs.is_unseen(stamp) {
-                return;
-            }
-            pool.retired.pop();
-            if let Some(frame) = self.frames.get(index as usize) {
-                frame.pins.store(0, Ordering::Relaxed);
-            }
-            pool.free.push(index);
-        }
-    }
-
-    /// Takes one frame out of sight, unless every one is pinned.
-    fn evict(&self, pool: &mut Pool) {
-        // Pinned frames gather in the main queue. The last rounds are for the small
-        // one, which may hold the only frames that can go.
-        let small_rounds = pool.small.length * 2;
-        let mut rounds = pool.main.length * 5 + small_rounds;
-        let small_target = self.frames.len() / 10;
-        while rounds > 0 {
-            rounds -= 1;
-            let from_small = pool.small.length > small_target
-                || pool.main.length == 0
-                || rounds < small_rounds && pool.small.length > 0;
-            let popped = if from_small {
-                pool.small.pop()
-            } else {
-                pool.main.pop()
-            };
-            let Some(index) = popped else {
-                return;
-            };
-            let Some(frame) = self.frames.get(index as usize) else {
-                return;
-            };
-            let uses = frame.uses.load(Ordering::Relaxed);
-            if uses > u8::from(from_small) {
-                // Used again: the small queue promotes, the main one gives another round.
-                frame
-                    .uses
-                    .store(if from_small { 0 } else { uses - 1 }, Ordering::Relaxed);
-                pool.main.push(index);
-                continue;
-            }
-            if frame
-                .pins
-                .compare_exchange(0, EVICTED, Ordering::AcqRel, Ordering::Relaxed)
-                .is_err()
-            {
-                pool.main.push(index);
-                continue;
-            }
-            let address = frame.address.load(Ordering::Relaxed);
-            if from_small {
-                let (slot, print) = ghost_of(address, pool.ghosts.len());
-                if let Some(ghost) = pool.ghosts.get_mut(slot) {
-                    *ghost = print;
-                }
-            }
-            self.unlink(index, address);
-            frame.address.store(0, Ordering::SeqCst);
-            let hints = frame.hints.swap(NONE, Ordering::Relaxed);
-            let stamp = self.epochs.retire();
-            if let Some(at) = pool.retired_at.get_mut(index as usize) {
-                *at = stamp;
-            }
-            pool.retired.push(index);
-            if hints != NONE {
-                // A reader of the evicted branch may still store a hint into the
-                // slot: hints are checked by tag, so that a foreign one is only slow.
-                pool.free_hints.push(hints);
-            }
-            self.evictions.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-    }
-
-    fn unlink(&self, index: u32, address: u64) {
-        let Some(bucket) = self.bucket(address) else {
-            return;
-        };
-        let Some(frame) = self.frames.get(index as usize) else {
-            return;
-        };
-        let next = frame.chain.load(Ordering::Relaxed);
-        let mut link = bucket;
-        for _ in 0..=self.frames.len() {
-            let at = link.load(Ordering::Relaxed);
-            if at == index {
-                link.store(next, Ordering::Release);
-                return;
-            }
-            match self.frames.get(at as usize) {
-                Some(frame) => link = &frame.chain,
-                None => return,
-            }
-        }
-    }
-
     /// Makes a filled frame visible, pinned once for the caller. When another
     /// loader was faster, its frame is pinned instead and this one is free again.
     pub(super) fn publish(
@@ -565,14 +492,6 @@ impl Frames {
         self.loads.fetch_add(1, Ordering::Relaxed);
         index
     }
-}
-
-fn ghost_of(address: u64, slots: usize) -> (usize, u32) {
-    let hash = address.wrapping_mul(0xD6E8_FEB8_6659_FD93);
-    (
-        (hash >> 40) as usize & slots.wrapping_sub(1),
-        (hash >> 8) as u32 | 1,
-    )
 }
 
 impl HeldFrame<'_> {

@@ -25,6 +25,7 @@ mod runs;
 mod space;
 mod stream_writer;
 mod streams;
+mod traversal;
 mod trim;
 mod writer;
 
@@ -43,6 +44,7 @@ pub use part_writer::PartWriter;
 pub use runs::{FilterPages, RunList, RunsChange, filter_pages, write_filter};
 pub use stream_writer::{StreamBuffer, StreamState};
 pub use streams::Streams;
+pub use traversal::{PageView, Pin, Traversal};
 
 use crate::error::{CorruptionReason, Error, IoAction, Result};
 use crate::format::branch::validate_branch;
@@ -186,10 +188,7 @@ impl Pager {
     #[inline]
     #[must_use]
     pub fn enter(&self) -> Traversal<'_> {
-        Traversal {
-            pager: self,
-            _epoch: self.frames.epochs.enter(),
-        }
+        Traversal::new(self)
     }
 
     /// The page, from memory or from storage, pinned.
@@ -217,7 +216,7 @@ impl Pager {
         let frame = self
             .frames
             .publish(held, page.address, page.birth_generation, branch);
-        Ok(Pin { pager: self, frame })
+        Ok(Pin::new(self, frame))
     }
 
     /// Puts a page that was just written into memory, where a frame is to be had.
@@ -232,6 +231,13 @@ impl Pager {
                     .publish(held, page.address, page.birth_generation, branch);
                 self.frames.unpin(frame);
             }
+        }
+    }
+
+    /// Lets go of what is in memory of pages that nobody reads any more.
+    pub(super) fn forget(&self, address: u64, units: u64) {
+        for unit in address..address.saturating_add(units) {
+            self.frames.forget(unit);
         }
     }
 
@@ -488,106 +494,4 @@ struct Sealing<'a> {
     compress: bool,
     /// One of an extent, that no reference has the tag of.
     is_chunk: bool,
-}
-
-/// A traversal in memory: what it finds stays until it is dropped.
-pub struct Traversal<'p> {
-    pager: &'p Pager,
-    _epoch: EpochGuard<'p>,
-}
-
-impl<'p> Traversal<'p> {
-    /// The page, if it is in memory.
-    #[inline]
-    #[must_use]
-    pub fn page<'t>(&'t self, page: &PageRef) -> Option<PageView<'t, 'p>> {
-        let frame = self
-            .pager
-            .frames
-            .find(page.address, page.birth_generation)?;
-        Some(PageView {
-            traversal: self,
-            frame,
-        })
-    }
-
-    /// A child of a branch, if it is in memory.
-    #[inline]
-    #[must_use]
-    pub fn child<'t>(
-        &'t self,
-        parent: &PageView<'t, 'p>,
-        index: usize,
-        address: u64,
-        birth_generation: u64,
-    ) -> Option<PageView<'t, 'p>> {
-        let frame = self
-            .pager
-            .frames
-            .find_child(parent.frame, index, address, birth_generation)?;
-        Some(PageView {
-            traversal: self,
-            frame,
-        })
-    }
-
-    /// A pinned page as part of this traversal.
-    #[inline]
-    #[must_use]
-    pub fn pinned<'t>(&'t self, pin: &Pin<'p>) -> PageView<'t, 'p> {
-        PageView {
-            traversal: self,
-            frame: pin.frame,
-        }
-    }
-}
-
-/// A page in memory, readable while its traversal lives.
-#[derive(Clone, Copy)]
-pub struct PageView<'t, 'p> {
-    traversal: &'t Traversal<'p>,
-    frame: u32,
-}
-
-impl<'t, 'p> PageView<'t, 'p> {
-    /// The page's bytes.
-    #[inline]
-    #[must_use]
-    pub fn bytes(&self) -> &'t [u8] {
-        self.traversal.pager.frames.bytes(self.frame)
-    }
-
-    /// Keeps the page beyond the traversal; `None` when it is just being evicted.
-    #[inline]
-    #[must_use]
-    pub fn pin(&self) -> Option<Pin<'p>> {
-        let pager = self.traversal.pager;
-        // Made only where it was pinned: dropping it takes the pin back.
-        pager.frames.pin(self.frame).then(|| Pin {
-            pager,
-            frame: self.frame,
-        })
-    }
-}
-
-/// A page kept in memory until dropped.
-pub struct Pin<'p> {
-    pager: &'p Pager,
-    frame: u32,
-}
-
-impl Pin<'_> {
-    /// The page's bytes.
-    #[inline]
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        self.pager.frames.bytes(self.frame)
-    }
-}
-
-impl Drop for Pin<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.pager.frames.unpin(self.frame);
-    }
 }

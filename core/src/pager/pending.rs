@@ -154,6 +154,7 @@ impl PageStore {
                     return Err(Error::corrupt(CorruptionReason::Space, File::Pages, offset));
                 }
                 self.space.clear(pager, address, u64::from(units))?;
+                pager.forget(address, u64::from(units));
             }
             next = PageRef::decode(pin.bytes(), SPACE_HEADER_BYTES).flatten();
             drop(pin);

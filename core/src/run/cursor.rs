@@ -5,11 +5,11 @@
 //! caller lends for each move, and for as long as it wants to read the key.
 
 use super::{Run, run_key, tree};
-use crate::btree::{CursorPosition, Found, TreeCursor};
+use crate::btree::{CursorPosition, Descent, Found, Step, TreeCursor};
 use crate::error::Result;
 use crate::format::leaf::EntryKind;
 use crate::format::run::RUN_KEY_TABLE_BYTES;
-use crate::pager::Pager;
+use crate::pager::{Pager, Traversal};
 
 /// A version in a run, lent until the cursor moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +28,14 @@ pub struct RunEntry<'c> {
 
 /// See the module.
 pub struct RunCursor<'e> {
-    pager: &'e Pager,
     run: Run<'e>,
     table: u32,
     sequence: u64,
-    may_read: bool,
     tree: TreeCursor<'e>,
     key_bytes: usize,
     stands: bool,
+    /// Whether the version is a put without expiry, and the newest of its key.
+    is_plain_put: bool,
     /// The version, where it isn't the newest of its key.
     older: Option<Found<'e>>,
 }
@@ -45,14 +45,13 @@ impl<'e> RunCursor<'e> {
     #[must_use]
     pub fn new(pager: &'e Pager, run: Run<'e>, table: u32, sequence: u64, may_read: bool) -> Self {
         Self {
-            pager,
             run,
             table,
             sequence,
-            may_read,
             tree: TreeCursor::new(pager, tree(run.record().newest), may_read),
             key_bytes: 0,
             stands: false,
+            is_plain_put: false,
             older: None,
         }
     }
@@ -68,6 +67,13 @@ impl<'e> RunCursor<'e> {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.stands
+    }
+
+    /// Whether the version that the cursor stands on is known to be a put without expiry.
+    #[inline]
+    #[must_use]
+    pub fn is_plain_put(&self) -> bool {
+        self.is_plain_put
     }
 
     /// The key that the cursor stands on, in the buffer of the last move.
@@ -142,6 +148,38 @@ impl<'e> RunCursor<'e> {
         self.settle(forward, buffer)
     }
 
+    /// Begins a descent to a key of the table, one of several that take turns: see
+    /// [`Descent`]. The cursor stands nowhere until [`end_descent`](Self::end_descent).
+    #[must_use]
+    pub fn begin_descent<'t>(&mut self, traversal: &'t Traversal<'e>) -> Option<Descent<'t, 'e>> {
+        self.leave();
+        if self.sequence < self.run.record().first_sequence {
+            return None;
+        }
+        Descent::begin(&mut self.tree, traversal)
+    }
+
+    /// A step of the descent to `run_key`, which is the key sought as a run's tree has it.
+    #[inline]
+    pub fn step_descent<'t>(
+        &mut self,
+        descent: &mut Descent<'t, 'e>,
+        traversal: &'t Traversal<'e>,
+        run_key: &[u8],
+    ) -> Step {
+        descent.step(&mut self.tree, traversal, run_key)
+    }
+
+    /// Behind a descent that led to a leaf, and its traversal: moves to the first key at
+    /// or behind the one sought.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    pub fn end_descent(&mut self, buffer: &mut [u8]) -> Result<()> {
+        self.tree.end_descent()?;
+        self.settle(true, buffer)
+    }
+
     /// Moves to the next key.
     ///
     /// # Errors
@@ -172,6 +210,7 @@ impl<'e> RunCursor<'e> {
     #[inline]
     fn leave(&mut self) {
         self.stands = false;
+        self.is_plain_put = false;
         self.older = None;
     }
 
@@ -183,18 +222,21 @@ impl<'e> RunCursor<'e> {
                 return Ok(());
             };
             let newest = self.run.sequence_of(entry.sequence);
+            let is_plain_put = entry.kind == EntryKind::Put && entry.expiry_ms.is_none();
             self.key_bytes = self.tree.copy_key(buffer);
             if buffer.first_chunk::<RUN_KEY_TABLE_BYTES>() != Some(&self.table.to_be_bytes()) {
                 return Ok(());
             }
             if newest <= self.sequence {
                 self.stands = true;
+                self.is_plain_put = is_plain_put;
                 return Ok(());
             }
             let key = buffer.get(..self.key_bytes).unwrap_or(&[]);
-            self.older =
-                self.run
-                    .older(self.pager, (self.table, key), self.sequence, self.may_read)?;
+            let (pager, may_read) = self.tree.reads_from();
+            self.older = self
+                .run
+                .older(pager, (self.table, key), self.sequence, may_read)?;
             if self.older.is_some() {
                 self.stands = true;
                 return Ok(());

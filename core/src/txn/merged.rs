@@ -15,12 +15,13 @@
 //! around does.
 
 mod choose;
+mod together;
 
 use super::front::{Lent, View, places};
 use super::lent::{CursorMemory, Stored, Visible, key_area};
 use super::version::{MEMTABLES_MAX, SOURCES_MAX, SourceId};
 use crate::btree::{CursorPosition, TreeCursor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::bytes::put;
 use crate::format::leaf::EntryKind;
 use crate::memtable::{Cursor, Memtable};
@@ -75,8 +76,13 @@ pub struct MergedCursor<'e> {
     shows_gone: bool,
     /// The sources, as they were when the cursor last sought.
     words: [SourceId; SOURCES_MAX],
-    /// Whether any of them is a memtable.
-    has_memtables: bool,
+    /// Those of them that are memtables, and those that have range tombstones.
+    memtables: u32,
+    ranged: u32,
+    /// The sources that stand on a key, and the first bytes of that, so that most of them
+    /// needn't be looked at to find which is next.
+    standing: u32,
+    heads: [u64; TREE + 1],
     marks: [Cursor; MEMTABLES_MAX + 1],
     runs: [Option<RunCursor<'e>>; SOURCES_MAX],
     tree: TreeCursor<'e>,
@@ -94,6 +100,7 @@ pub struct MergedCursor<'e> {
 
 impl<'e> MergedCursor<'e> {
     /// A cursor that stands nowhere yet.
+    #[inline]
     #[must_use]
     pub fn new(
         pager: &'e Pager,
@@ -107,7 +114,10 @@ impl<'e> MergedCursor<'e> {
             may_read,
             shows_gone: false,
             words: [SourceId::NONE; SOURCES_MAX],
-            has_memtables: false,
+            memtables: 0,
+            ranged: 0,
+            standing: 0,
+            heads: [0; TREE + 1],
             marks: [Cursor::new(); MEMTABLES_MAX + 1],
             runs: [const { None }; SOURCES_MAX],
             tree: TreeCursor::new(pager, view.root, may_read),
@@ -334,25 +344,20 @@ impl<'e> MergedCursor<'e> {
         self.at_key = 0;
         self.held = Held::Nothing;
         loop {
-            if !matches!(way, Move::Step(_)) {
-                self.load_words()?;
-            }
-            self.move_pages(way)?;
+            let unmoved = match way {
+                Move::Step(set) => {
+                    self.move_pages(way, 0)?;
+                    set & self.memtables
+                }
+                Move::To(_) | Move::Beyond => self.seek_sources(way)?,
+            };
             if self.view.is_tree_only() && self.tree.is_valid() && self.tree.is_plain() {
                 // Nothing is above the tree, and nothing in this leaf can be hidden.
                 self.at_key = 1 << TREE;
                 self.winner = TREE;
                 return Ok(());
             }
-            let reached = {
-                let _traversal = self.has_memtables.then(|| self.pager.enter());
-                if self.has_memtables && self.words_changed() {
-                    Reached::Changed
-                } else {
-                    self.move_memtables(way);
-                    self.choose()
-                }
-            };
+            let reached = self.settle_memtables(way, unmoved);
             match reached {
                 Reached::Nowhere | Reached::Seen => return Ok(()),
                 Reached::Hidden => {
@@ -370,32 +375,31 @@ impl<'e> MergedCursor<'e> {
         }
     }
 
-    /// Reads which sources there are now.
-    fn load_words(&mut self) -> Result<()> {
-        self.has_memtables = false;
-        for place in places(self.view.relevant) {
-            let id = self.view.source(place);
-            self.has_memtables |= id.memtable().is_some();
-            if let Some(word) = self.words.get_mut(place) {
-                *word = id;
-            }
-            if id == SourceId::GONE {
-                return Err(Error::SnapshotTooOld);
+    /// Moves those memtables that are left to be moved, and chooses; in an epoch where a
+    /// memtable has to be looked at for either.
+    fn settle_memtables(&mut self, way: Move<'_>, unmoved: u32) -> Reached {
+        let shared = self.memtables & !(1 << OWN);
+        let mut nearest = 0;
+        if unmoved & shared == 0 {
+            self.move_memtables(way, unmoved);
+            nearest = self.nearest();
+            if (nearest | self.ranged) & shared == 0 {
+                return self.choose(nearest);
             }
         }
-        Ok(())
+        let _traversal = self.pager.enter();
+        if self.words_changed() {
+            return Reached::Changed;
+        }
+        if unmoved & shared != 0 {
+            self.move_memtables(way, unmoved);
+            nearest = self.nearest();
+        }
+        self.choose(nearest)
     }
 
-    fn words_changed(&self) -> bool {
-        places(self.view.memtables).any(|place| {
-            self.words
-                .get(place)
-                .is_some_and(|word| self.view.source(place) != *word)
-        })
-    }
-
-    /// Moves runs and tree.
-    fn move_pages(&mut self, way: Move<'_>) -> Result<()> {
+    /// Moves runs and tree. Those in `there` have made a descent to the key sought.
+    fn move_pages(&mut self, way: Move<'_>, there: u32) -> Result<()> {
         let CursorMemory {
             current,
             keys,
@@ -403,38 +407,60 @@ impl<'e> MergedCursor<'e> {
             ..
         } = &mut *self.memory;
         let current = current.get(..self.current_bytes).unwrap_or(&[]);
-        for place in places(self.view.relevant) {
+        let concerned = match way {
+            Move::Step(set) => set >> FIRST_SHARED & self.view.relevant,
+            Move::To(_) | Move::Beyond => self.view.relevant,
+        };
+        for place in places(concerned) {
             let source = place + FIRST_SHARED;
-            let id = self.words.get(place).copied().unwrap_or(SourceId::NONE);
-            let Some((_, run)) = self.view.run(id) else {
-                continue;
-            };
             let Some(slot) = self.runs.get_mut(place) else {
                 continue;
             };
-            let table = self.view.root.table;
-            let cursor = slot.get_or_insert_with(|| {
-                RunCursor::new(self.pager, run, table, self.view.sequence, self.may_read)
-            });
+            if !matches!(way, Move::Step(_)) {
+                let id = self.words.get(place).copied().unwrap_or(SourceId::NONE);
+                let Some((_, run)) = self.view.run(id) else {
+                    continue;
+                };
+                slot.get_or_insert_with(|| {
+                    let (table, sequence) = (self.view.root.table, self.view.sequence);
+                    RunCursor::new(self.pager, run, table, sequence, self.may_read)
+                });
+            }
+            let Some(cursor) = slot else {
+                continue;
+            };
             let area = key_area(keys, *key_bytes, source)?;
+            let is_there = there & 1 << source != 0;
             match way {
+                Move::To(_) if is_there => cursor.end_descent(area)?,
                 Move::To(position) => cursor.seek(position, area)?,
                 Move::Beyond if self.forward => {
-                    cursor.seek(CursorPosition::AtOrAfter(current), area)?;
+                    if is_there {
+                        cursor.end_descent(area)?;
+                    } else {
+                        cursor.seek(CursorPosition::AtOrAfter(current), area)?;
+                    }
                     if cursor.is_valid() && cursor.key(area) == current {
                         cursor.advance(area)?;
                     }
                 }
                 Move::Beyond => cursor.seek(CursorPosition::Before(current), area)?,
-                Move::Step(set) if set & 1 << source == 0 => {}
                 Move::Step(_) if self.forward => cursor.advance(area)?,
                 Move::Step(_) => cursor.retreat(area)?,
             }
+            let key = cursor.is_valid().then(|| cursor.key(area));
+            note(&mut self.standing, &mut self.heads, source, key);
         }
+        let is_there = there & 1 << TREE != 0;
         match way {
+            Move::To(_) if is_there => self.tree.end_descent()?,
             Move::To(position) => self.tree.seek(position)?,
             Move::Beyond if self.forward => {
-                self.tree.seek(CursorPosition::AtOrAfter(current))?;
+                if is_there {
+                    self.tree.end_descent()?;
+                } else {
+                    self.tree.seek(CursorPosition::AtOrAfter(current))?;
+                }
                 if self.tree.compare_key(current) == Some(Ordering::Equal) {
                     self.tree.advance()?;
                 }
@@ -444,37 +470,25 @@ impl<'e> MergedCursor<'e> {
             Move::Step(_) if self.forward => self.tree.advance()?,
             Move::Step(_) => self.tree.retreat()?,
         }
-        self.tree_key_bytes = self.tree.copy_key(key_area(keys, *key_bytes, TREE)?);
+        let area = key_area(keys, *key_bytes, TREE)?;
+        self.tree_key_bytes = self.tree.copy_key(area);
+        let key = area.get(..self.tree_key_bytes);
+        let key = key.filter(|_| self.tree.is_valid());
+        note(&mut self.standing, &mut self.heads, TREE, key);
         Ok(())
     }
 
     /// The memtable of a source, with the sequence up to which it is read.
+    #[inline]
     fn memtable(&self, source: usize) -> Option<(&'e Memtable, u64)> {
-        if source == OWN {
-            return self.view.own.map(|own| (own, u64::MAX));
-        }
-        let word = self.words.get(source.checked_sub(FIRST_SHARED)?)?;
-        let slot = self.view.front.memtable(word.memtable()?)?;
-        Some((&slot.memtable, self.view.sequence))
+        memtable_of(&self.view, &self.words, source)
     }
 
-    /// The sources that are memtables.
-    fn memtable_sources(&self) -> impl Iterator<Item = usize> + use<> {
-        let own = self.view.own.map(|_| OWN);
-        let shared = if self.has_memtables {
-            self.view.memtables
-        } else {
-            0
-        };
-        own.into_iter()
-            .chain(places(shared).map(|place| place + FIRST_SHARED))
-    }
-
-    /// Moves the memtables, in an epoch.
-    fn move_memtables(&mut self, way: Move<'_>) {
+    /// Moves those memtables that the way concerns, in an epoch.
+    fn move_memtables(&mut self, way: Move<'_>, concerned: u32) {
         let table = self.view.root.table;
         let forward = self.forward;
-        for source in self.memtable_sources() {
+        for source in places(concerned) {
             let Some((memtable, sequence)) = self.memtable(source) else {
                 continue;
             };
@@ -489,16 +503,53 @@ impl<'e> MergedCursor<'e> {
                 Move::To(CursorPosition::Before(key)) => mark.seek_before(memtable, table, key),
                 Move::Beyond if forward => {
                     mark.seek(memtable, table, current);
-                    mark.entry(memtable)
-                        .is_some_and(|entry| entry.table() == table && entry.key() == current)
-                        && mark.next_key(memtable)
+                    mark.leave(memtable, table, current)
                 }
                 Move::Beyond => mark.seek_before(memtable, table, current),
-                Move::Step(set) if set & 1 << source == 0 => continue,
                 Move::Step(_) if forward => mark.next_key(memtable),
                 Move::Step(_) => mark.prev_key(memtable),
             };
             mark.settle(memtable, table, sequence, forward);
+            if memtable.range_tombstones().next().is_none() {
+                self.ranged &= !(1 << source);
+            }
+            let key = mark.entry(memtable).map(|entry| entry.key());
+            note(&mut self.standing, &mut self.heads, source, key);
         }
+    }
+}
+
+/// As [`MergedCursor::memtable`], of a cursor's parts.
+#[inline]
+fn memtable_of<'e>(
+    view: &View<'e>,
+    words: &[SourceId; SOURCES_MAX],
+    source: usize,
+) -> Option<(&'e Memtable, u64)> {
+    if source == OWN {
+        return view.own.map(|own| (own, u64::MAX));
+    }
+    let word = words.get(source.checked_sub(FIRST_SHARED)?)?;
+    let slot = view.front.memtable(word.memtable()?)?;
+    Some((&slot.memtable, view.sequence))
+}
+
+/// Notes which key a source stands on, if any.
+#[inline]
+fn note(standing: &mut u32, heads: &mut [u64; TREE + 1], source: usize, key: Option<&[u8]>) {
+    let bit = 1 << source;
+    *standing &= !bit;
+    if let Some(key) = key
+        && let Some(head) = heads.get_mut(source)
+    {
+        *standing |= bit;
+        *head = match key.first_chunk::<8>() {
+            Some(eight) => u64::from_be_bytes(*eight),
+            None => {
+                let mut eight = [0; 8];
+                put(&mut eight, 0, key);
+                u64::from_be_bytes(eight)
+            }
+        };
     }
 }

@@ -122,6 +122,12 @@ const MODELS: &[Model] = &[
         run: models::one_frame,
     },
     Model {
+        name: "frames-forgotten",
+        about: "a reader beside a page that is forgotten and its frame's refill",
+        preemptions: 4,
+        run: models::forgotten,
+    },
+    Model {
         name: "frames-two-readers",
         about: "two readers pin what a loader wants to evict",
         preemptions: 3,

@@ -31,8 +31,9 @@
 //! # Soundness
 //! A [`Node`] or [`Rung`] carries the arena that it belongs to, and can only be
 //! made here: from a link, from the walk over published commits, from a finger
-//! (only ever set from a rung of that level), from a [`Mark`] of this generation,
-//! or by appending. So its offset is that of a whole entry that lives at least as
+//! (only ever set from a rung of that level), from the directory (only ever given
+//! entries that were linked on its level, and cleared with the arena), from a [`Mark`]
+//! of this generation, or by appending. So its offset is that of a whole entry that lives at least as
 //! long as the borrow; a rung's entry, in addition, is at least as tall as its
 //! level, since `link` checks that before it stores a link on that level, and
 //! `down` only descends. That gives:
@@ -50,9 +51,12 @@
 //!   no byte is uninitialised; offsets are multiples of four in a region aligned
 //!   to more, so that atomics are aligned.
 
+mod directory;
 mod pen;
 
 pub(super) use pen::Pen;
+
+use directory::Directory;
 
 use super::entry::RecordKind;
 use crate::error::{Error, OptionProblem, Result};
@@ -103,6 +107,7 @@ pub(super) struct Arena {
     end: AtomicU32,
     tail: AtomicU32,
     finger: [AtomicU32; LEVELS_MAX],
+    directory: Directory,
 }
 
 impl Arena {
@@ -111,16 +116,18 @@ impl Arena {
             return Err(Error::Options(OptionProblem::ArenaBytes));
         }
         let capacity = u32::try_from(bytes & !3).unwrap_or(0);
+        let levels = levels.clamp(1, LEVELS_MAX as u32);
         let arena = Self {
             region: Region::new(budget, MemoryUse::Arena, bytes, 64)?,
             capacity,
-            levels: levels.clamp(1, LEVELS_MAX as u32),
+            levels,
             writing: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             base_sequence: AtomicU64::new(0),
             end: AtomicU32::new(0),
             tail: AtomicU32::new(0),
             finger: core::array::from_fn(|_| AtomicU32::new(0)),
+            directory: Directory::new(budget, bytes, levels)?,
         };
         arena.clear();
         Ok(arena)
@@ -139,6 +146,7 @@ impl Arena {
         for finger in &self.finger {
             finger.store(0, Ordering::Relaxed);
         }
+        self.directory.clear();
         self.base_sequence.store(0, Ordering::Relaxed);
         self.tail.store(self.first(), Ordering::Relaxed);
         self.end.store(self.first(), Ordering::Release);
@@ -177,6 +185,20 @@ impl Arena {
             arena: self,
             offset: 0,
             level: self.levels - 1,
+        }
+    }
+
+    /// Where a search for an entry of that rank begins: the sentinel, or an entry that
+    /// is before all of that rank.
+    #[inline]
+    pub(super) fn start(&self, rank: u32) -> Rung<'_> {
+        match self.directory.before(rank) {
+            Some(offset) => Rung {
+                arena: self,
+                offset,
+                level: directory::LEVEL,
+            },
+            None => self.top(),
         }
     }
 
@@ -420,6 +442,30 @@ impl<'a> Rung<'a> {
     pub(super) fn next(self) -> Option<Self> {
         let offset = self.word(4)?.load(Ordering::Acquire);
         (offset != 0).then_some(Self { offset, ..self })
+    }
+
+    /// Asks for the entry's slot on this level.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        let tower = self.offset as usize + ENTRY_HEADER_BYTES;
+        let slot = tower + RUNG_BYTES * self.level as usize;
+        self.arena.region.prefetch(slot);
+    }
+
+    /// Asks for the entry behind this one, as [`prefetch_entry`](Self::prefetch_entry).
+    #[inline]
+    pub(super) fn prefetch_next(self) {
+        if let Some(next) = self.next() {
+            next.prefetch_entry();
+        }
+    }
+
+    /// Asks for the whole entry, but a long value.
+    #[inline]
+    pub(super) fn prefetch_entry(self) {
+        for line in 0..4 {
+            self.arena.region.prefetch(self.offset as usize + line * 64);
+        }
     }
 
     /// The level below; `None` on the lowest.

@@ -3,7 +3,7 @@
 
 use super::{
     Arena, COMMIT_HEADER_BYTES, CommitHead, ENTRY_HEADER_BYTES, Node, RANK_NONE, RUNG_BYTES, Rung,
-    SHAPE_EXPIRY, SHAPE_METADATA, Shape,
+    SHAPE_EXPIRY, SHAPE_METADATA, Shape, directory,
 };
 use crate::format::bytes::put;
 use crate::memtable::entry::Record;
@@ -145,6 +145,9 @@ impl<'a> Pen<'a> {
         let next = before.next().map_or(0, |next| next.offset);
         rung.store(next, before.rank());
         before.store(node.offset, rank);
+        if rung.level == directory::LEVEL {
+            self.arena.directory.insert(rank, node.offset);
+        }
         Some(rung)
     }
 

@@ -47,6 +47,40 @@ fn any_single_unpinned_frame_can_go() {
     }
 }
 
+#[test]
+fn what_is_forgotten_goes_before_anything_else() {
+    const COUNT: u64 = if cfg!(miri) { 4 } else { 24 };
+    let frames = pool(COUNT as usize);
+    for address in 1..=COUNT {
+        frames.unpin(load(&frames, address));
+    }
+    let pinned = {
+        let _epoch = frames.epochs.enter();
+        let found = frames.find(2, 1).unwrap();
+        assert!(frames.pin(found));
+        found
+    };
+    for address in [2, 3, 100] {
+        frames.forget(address);
+    }
+    let is_there = |address| {
+        let _epoch = frames.epochs.enter();
+        frames.find(address, 1).is_some()
+    };
+    assert!(is_there(2), "it is pinned");
+    assert!(!is_there(3));
+    frames.unpin(load(&frames, COUNT + 1));
+    assert!((1..=COUNT + 1).all(|address| address == 3 || is_there(address)));
+    assert_eq!(frames.statistics().evictions, 0);
+    // And again, for the page that has the frame now.
+    frames.forget(COUNT + 1);
+    frames.unpin(load(&frames, 3));
+    assert!((1..=COUNT).all(is_there));
+    frames.unpin(pinned);
+    let held: Vec<_> = (0..COUNT).map(|_| frames.hold().unwrap()).collect();
+    assert_eq!(held.len() as u64, COUNT);
+}
+
 /// Counts how often somebody waited.
 struct CountingWait(AtomicU32);
 

@@ -2,7 +2,7 @@
 
 use super::super::front::places;
 use super::super::version::SourceId;
-use super::{FIRST_SHARED, Held, MergedCursor, Reached, TREE};
+use super::{FIRST_SHARED, Held, MergedCursor, OWN, Reached, TREE};
 use crate::format::bytes::put;
 use crate::format::leaf::EntryKind;
 use crate::memtable::{Entry, RecordKind};
@@ -10,9 +10,31 @@ use crate::run::RunCursor;
 use core::cmp::Ordering;
 
 impl<'e> MergedCursor<'e> {
-    /// Finds the next key among where the sources stand, in an epoch where a memtable
-    /// is among them.
-    pub(super) fn choose(&mut self) -> Reached {
+    /// The sources that may stand on the next key: those whose first bytes are nearest.
+    #[inline]
+    pub(super) fn nearest(&self) -> u32 {
+        let mut nearest = 0;
+        let mut best = 0;
+        for source in places(self.standing) {
+            let head = self.heads.get(source).copied().unwrap_or(0);
+            let is_nearer = if self.forward {
+                head < best
+            } else {
+                head > best
+            };
+            if nearest == 0 || is_nearer {
+                best = head;
+                nearest = 1 << source;
+            } else if head == best {
+                nearest |= 1 << source;
+            }
+        }
+        nearest
+    }
+
+    /// Finds the next key among those of the `nearest` sources, in an epoch where a shared
+    /// memtable is among them.
+    pub(super) fn choose(&mut self, nearest: u32) -> Reached {
         let wanted = if self.forward {
             Ordering::Less
         } else {
@@ -22,38 +44,22 @@ impl<'e> MergedCursor<'e> {
         let mut winner = TREE;
         let mut best: Option<&[u8]> = None;
         let mut given: Option<Entry<'e>> = None;
-        let mut consider = |source: usize, key, entry| {
+        for source in places(nearest) {
+            let entry = self.memtable_entry(source);
+            let key = match &entry {
+                Some(entry) => entry.key(),
+                None if source == TREE => self.tree_key(),
+                None => self.run_key(source),
+            };
             let order = best.map_or(wanted, |best: &[u8]| <[u8]>::cmp(key, best));
             if order == wanted {
                 best = Some(key);
-                at_key = 0;
-            } else if order != Ordering::Equal {
-                return;
-            }
-            // A run that was ingested may be newer than a memtable.
-            if at_key == 0 || source < winner {
                 winner = source;
                 given = entry;
+                at_key = 1 << source;
+            } else if order == Ordering::Equal {
+                at_key |= 1 << source;
             }
-            at_key |= 1 << source;
-        };
-        for source in self.memtable_sources() {
-            let mark = self.marks.get(source);
-            if let Some((memtable, _)) = self.memtable(source)
-                && let Some(entry) = mark.and_then(|mark| mark.entry(memtable))
-            {
-                consider(source, entry.key(), Some(entry));
-            }
-        }
-        for place in places(self.view.relevant) {
-            let source = place + FIRST_SHARED;
-            let run = self.runs.get(place).and_then(Option::as_ref);
-            if run.is_some_and(RunCursor::is_valid) {
-                consider(source, self.run_key(source), None);
-            }
-        }
-        if self.tree.is_valid() {
-            consider(TREE, self.tree_key(), None);
         }
         let Some(key) = best else {
             return Reached::Nowhere;
@@ -66,7 +72,7 @@ impl<'e> MergedCursor<'e> {
         match given {
             Some(entry) => self.take(&entry, is_shown),
             // Should a memtable be exchanged before the next step, that seeks from here.
-            None if self.has_memtables => self.keep_key(),
+            None if self.memtables & !(1 << OWN) != 0 => self.keep_key(),
             None => {}
         }
         if is_shown {
@@ -74,6 +80,16 @@ impl<'e> MergedCursor<'e> {
         } else {
             Reached::Hidden
         }
+    }
+
+    /// What a source stands on, if that is a memtable.
+    #[inline]
+    fn memtable_entry(&self, source: usize) -> Option<Entry<'e>> {
+        if self.memtables & 1 << source == 0 {
+            return None;
+        }
+        let (memtable, _) = self.memtable(source)?;
+        self.marks.get(source)?.entry(memtable)
     }
 
     /// Copies what a memtable gave, while the epoch lasts.
@@ -106,15 +122,22 @@ impl<'e> MergedCursor<'e> {
             let is_put = entry.kind() != RecordKind::Delete;
             (is_put, entry.sequence(), entry.expiry_ms())
         } else if winner == TREE {
-            let Some(entry) = self.tree.entry() else {
-                return false;
-            };
-            (entry.kind != EntryKind::Tombstone, 0, entry.expiry_ms)
+            if self.tree.is_plain() {
+                (true, 0, None)
+            } else {
+                let Some(entry) = self.tree.entry() else {
+                    return false;
+                };
+                (entry.kind != EntryKind::Tombstone, 0, entry.expiry_ms)
+            }
         } else {
             let run = self
                 .runs
                 .get(winner.wrapping_sub(FIRST_SHARED))
                 .and_then(Option::as_ref);
+            if self.ranged == 0 && run.is_some_and(RunCursor::is_plain_put) {
+                return true;
+            }
             let Some(entry) = run.and_then(RunCursor::entry) else {
                 return false;
             };
@@ -127,24 +150,20 @@ impl<'e> MergedCursor<'e> {
     /// Whether a newer source, or the same one later, hides a key by a range tombstone.
     fn is_covered(&self, key: &[u8], winner: usize, sequence: u64) -> bool {
         let table = self.view.root.table;
-        let hides =
-            |source: usize, covering: u64| covering > if source == winner { sequence } else { 0 };
-        self.memtable_sources()
+        places(self.ranged)
             .take_while(|source| *source <= winner)
             .any(|source| {
-                self.memtable(source).is_some_and(|(memtable, up_to)| {
-                    hides(source, memtable.covering(table, key, up_to))
-                })
+                let covering = match self.memtable(source) {
+                    Some((memtable, up_to)) => memtable.covering(table, key, up_to),
+                    None => self
+                        .runs
+                        .get(source.wrapping_sub(FIRST_SHARED))
+                        .and_then(Option::as_ref)
+                        .map_or(0, |cursor| {
+                            cursor.run().covering(table, key, self.view.sequence)
+                        }),
+                };
+                covering > if source == winner { sequence } else { 0 }
             })
-            || places(self.view.relevant)
-                .take_while(|place| place + FIRST_SHARED <= winner)
-                .any(|place| {
-                    let run = self.runs.get(place).and_then(Option::as_ref);
-                    run.is_some_and(|cursor| {
-                        let run = cursor.run();
-                        let covering = run.covering(table, key, self.view.sequence);
-                        hides(place + FIRST_SHARED, covering)
-                    })
-                })
     }
 }

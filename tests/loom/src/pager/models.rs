@@ -234,6 +234,19 @@ pub fn one_frame() {
     pages.end(2);
 }
 
+/// A reader looks at a page, and pins it, while it is forgotten, and its frame filled with
+/// another one.
+pub fn forgotten() {
+    let pages = Pages::new(2, 1);
+    unpinned(&pages, 1);
+    unpinned(&pages, 3);
+    in_threads(&pages, &[|pages| pages.read(1)], |pages| {
+        pages.frames.forget(1);
+        unpinned(pages, 2);
+    });
+    pages.end(3);
+}
+
 /// Two readers pin the page that a loader wants to evict.
 pub fn two_readers() {
     let pages = Pages::new(1, 2);
