@@ -227,6 +227,7 @@ impl Database {
             .owner
             .with_room(|| self.owner.engine.put(id, key, value, options, now_ms()))?;
         self.owner.note_write();
+        self.owner.slow_down();
         Ok(Ticket::new(&self.owner, ticket))
     }
 
@@ -246,6 +247,7 @@ impl Database {
         let ticket = self
             .owner
             .with_room(|| self.owner.engine.delete(id, key, now_ms()))?;
+        self.owner.slow_down();
         self.owner.wait(ticket)
     }
 

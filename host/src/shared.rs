@@ -139,15 +139,19 @@ impl Shared {
         self.maintenance.wake();
     }
 
-    /// Runs `write`, a little later where room is short, and again after
-    /// maintenance made room where there was none.
-    pub(crate) fn with_room<T>(&self, mut write: impl FnMut() -> EngineResult<T>) -> Result<T> {
-        let mut since = None;
+    /// Waits for what was written, where room is short. Who calls it keeps no snapshot: what
+    /// merges replace meanwhile would be kept with it.
+    pub(crate) fn slow_down(&self) {
         if let Some(wait) = self.slowing.wait(self.engine.front_room()) {
             let started = Instant::now();
             thread::sleep(wait);
             self.note_slowdown(started.elapsed());
         }
+    }
+
+    /// Runs `write`, and again after maintenance made room where there was none.
+    pub(crate) fn with_room<T>(&self, mut write: impl FnMut() -> EngineResult<T>) -> Result<T> {
+        let mut since = None;
         loop {
             match write() {
                 Ok(done) => return Ok(done),

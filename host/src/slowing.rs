@@ -11,6 +11,11 @@
 //! it may last as long again. All writers share one clock. What is left then halves
 //! when that time has passed, whatever the speed of the writers, and a merge is
 //! never short of work, since a full memtable waits for it.
+//!
+//! Where space is short, the same holds of the room that the engine says there is, from the
+//! first byte of a memtable on. It comes and goes with each slice of a merge, so that it
+//! says nothing of how long that takes: that is taken from what it has to write. No write
+//! is stopped for it.
 
 use lightning_core::db::FrontRoom;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +29,17 @@ const MERGE_LONGEST: Duration = Duration::from_secs(5);
 /// Shorter waits add up first: a sleep takes some 50 microseconds more than asked.
 const WAIT_SHORTEST: Duration = Duration::from_micros(200);
 const WAIT_LONGEST: Duration = Duration::from_millis(500);
+/// Where space is short: few waits of a length that nobody minds, rather than many.
+const SPACE_WAIT_SHORTEST: Duration = Duration::from_millis(4);
+/// How fast a merge is taken to write where space is short: half a memtable takes as long
+/// as it where half of the room is left.
+const MERGE_BYTES_A_SECOND: u64 = 256 << 20;
+/// The part of half a memtable that is taken for room where there is less: that
+/// much longer half a memtable takes at most.
+const SPACE_ROOM_PARTS: u64 = 32;
+
+/// Of what was left before somebody looked: what was written until then costs nothing.
+const UNKNOWN: u64 = 0;
 
 /// The clock that writers share. Times are nanoseconds since it was made.
 pub(crate) struct Slowing {
@@ -32,7 +48,7 @@ pub(crate) struct Slowing {
     since: AtomicU64,
     /// How long that lasted the last time.
     lasted: AtomicU64,
-    /// What was left of the active memtable.
+    /// What was left of the active memtable, while that is looked at.
     left: AtomicU64,
     /// When everything written so far is paid for.
     paid: AtomicU64,
@@ -48,37 +64,44 @@ impl Slowing {
             made: Instant::now(),
             since: AtomicU64::new(0),
             lasted: AtomicU64::new(nanoseconds(MERGE_ASSUMED)),
-            left: AtomicU64::new(u64::MAX),
+            left: AtomicU64::new(UNKNOWN),
             paid: AtomicU64::new(0),
         }
     }
 
-    /// How long to wait before the next write; `room` is what the engine says.
+    /// How long to wait after a write; `room` is what the engine says.
     pub(crate) fn wait(&self, room: Option<FrontRoom>) -> Option<Duration> {
         let Some(room) = room else {
-            // One load for those who write at full speed.
-            if self.since.load(Ordering::Relaxed) != 0 {
-                let since = self.since.swap(0, Ordering::Relaxed);
-                let lasted = self.now().saturating_sub(since);
-                if since != 0 {
-                    self.lasted.store(lasted, Ordering::Relaxed);
-                }
+            if self.left.load(Ordering::Relaxed) != UNKNOWN {
+                self.left.store(UNKNOWN, Ordering::Relaxed);
             }
+            self.note_free();
             return None;
         };
         let now = self.now();
-        let mut since = self.since.load(Ordering::Relaxed);
-        if since == 0 {
-            since = now;
-            self.since.store(now, Ordering::Relaxed);
+        let mut lasts = 0;
+        if room.is_any_free {
+            self.note_free();
+        } else {
+            let mut since = self.since.load(Ordering::Relaxed);
+            if since == 0 {
+                since = now;
+                self.since.store(now, Ordering::Relaxed);
+            }
+            lasts = now.saturating_sub(since);
         }
-        let lasts = now.saturating_sub(since);
         let taken = self
             .left
             .swap(room.left_bytes, Ordering::Relaxed)
             .saturating_sub(room.left_bytes)
             .min(room.bytes);
-        let price = self.price(room, taken, lasts);
+        let memory = self.memory_price(room, taken, lasts);
+        let space = space_price(room, taken);
+        let (price, shortest) = if memory >= space {
+            (memory, WAIT_SHORTEST)
+        } else {
+            (space, SPACE_WAIT_SHORTEST)
+        };
         let longest = nanoseconds(WAIT_LONGEST);
         let pay = |paid: u64| Some((paid.max(now) + price).min(now + longest));
         let before = self
@@ -87,20 +110,28 @@ impl Slowing {
             .unwrap_or(now);
         let wait = (before.max(now) + price).min(now + longest) - now;
         let wait = Duration::from_nanos(wait);
-        (wait >= WAIT_SHORTEST).then_some(wait)
+        (wait >= shortest).then_some(wait)
+    }
+
+    /// Notes that a memtable is free.
+    fn note_free(&self) {
+        if self.since.load(Ordering::Relaxed) != 0 {
+            let since = self.since.swap(0, Ordering::Relaxed);
+            let lasted = self.now().saturating_sub(since);
+            if since != 0 {
+                self.lasted.store(lasted, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Nanoseconds for `taken` bytes where no memtable was free for `lasts`.
-    fn price(&self, room: FrontRoom, taken: u64, lasts: u64) -> u64 {
-        let half = room.bytes / 2;
-        let over = half.saturating_sub(room.left_bytes);
+    fn memory_price(&self, room: FrontRoom, taken: u64, lasts: u64) -> u64 {
+        if room.is_any_free {
+            return 0;
+        }
         let merge = Duration::from_nanos(self.lasted.load(Ordering::Relaxed).max(lasts))
             .clamp(MERGE_SHORTEST, MERGE_LONGEST);
-        let parts = u128::from(taken) * u128::from(over) * merge.as_nanos();
-        let whole = u128::from(room.left_bytes.max(1)) * u128::from(half.max(1));
-        u64::try_from(parts / whole)
-            .unwrap_or(u64::MAX)
-            .min(nanoseconds(WAIT_LONGEST))
+        price(room, taken, room.left_bytes.max(1), merge)
     }
 
     /// At least 1, since 0 stands for never.
@@ -109,13 +140,42 @@ impl Slowing {
     }
 }
 
+/// Nanoseconds for `taken` bytes where space is short.
+fn space_price(room: FrontRoom, taken: u64) -> u64 {
+    let Some(left) = room.space_bytes else {
+        return 0;
+    };
+    let bytes = u128::from(room.tree_bytes) * 1_000_000_000;
+    let merge = u64::try_from(bytes / u128::from(MERGE_BYTES_A_SECOND)).unwrap_or(u64::MAX);
+    let merge = Duration::from_nanos(merge).clamp(MERGE_SHORTEST, MERGE_LONGEST);
+    let least = room.bytes / 2 / SPACE_ROOM_PARTS;
+    price(room, taken, left.max(least).max(1), merge)
+}
+
+/// Nanoseconds for `taken` bytes where `left` may be written until a merge ends.
+fn price(room: FrontRoom, taken: u64, left: u64, merge: Duration) -> u64 {
+    let half = room.bytes / 2;
+    let over = half.saturating_sub(left);
+    let parts = u128::from(taken) * u128::from(over) * merge.as_nanos();
+    let whole = u128::from(left) * u128::from(half.max(1));
+    u64::try_from(parts / whole)
+        .unwrap_or(u64::MAX)
+        .min(nanoseconds(WAIT_LONGEST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn room(left_bytes: u64) -> Option<FrontRoom> {
         let bytes = 1 << 20;
-        Some(FrontRoom { bytes, left_bytes })
+        Some(FrontRoom {
+            bytes,
+            left_bytes,
+            is_any_free: false,
+            space_bytes: None,
+            tree_bytes: 0,
+        })
     }
 
     #[test]
@@ -131,7 +191,7 @@ mod tests {
         let slowing = Slowing::new();
         let prices: Vec<u64> = [900_000, 524_288, 400_000, 100_000, 1_000, 0]
             .iter()
-            .map(|left| slowing.price(room(*left).unwrap(), 100, 0))
+            .map(|left| slowing.memory_price(room(*left).unwrap(), 100, 0))
             .collect();
         assert_eq!(prices[..2], [0, 0]);
         assert!(prices.is_sorted());
@@ -148,7 +208,7 @@ mod tests {
         // Writers without any speed limit of their own, on a clock that stands.
         while waited < MERGE_ASSUMED {
             left -= 256;
-            let price = slowing.price(room(left).unwrap(), 256, 0);
+            let price = slowing.memory_price(room(left).unwrap(), 256, 0);
             waited += Duration::from_nanos(price);
         }
         assert!((20_000..300_000).contains(&left), "{left}");
@@ -163,9 +223,39 @@ mod tests {
         while waited < 20 * MERGE_ASSUMED {
             left -= 256;
             let lasts = nanoseconds(waited);
-            waited += Duration::from_nanos(slowing.price(room(left).unwrap(), 256, lasts));
+            waited += Duration::from_nanos(slowing.memory_price(room(left).unwrap(), 256, lasts));
         }
         assert!(left > 256, "{left}");
+    }
+
+    #[test]
+    fn short_space_slows_all_of_a_memtable_and_stops_nobody() {
+        let pressed = |space_bytes| FrontRoom {
+            bytes: 1 << 20,
+            left_bytes: 1 << 20,
+            is_any_free: true,
+            space_bytes: Some(space_bytes),
+            tree_bytes: MERGE_BYTES_A_SECOND,
+        };
+        let prices: Vec<u64> = [524_288, 400_000, 100_000, 0]
+            .iter()
+            .map(|room| space_price(pressed(*room), 100))
+            .collect();
+        assert_eq!(prices[0], 0);
+        assert!(prices.is_sorted());
+        // Half a memtable at that price.
+        let longest = Duration::from_nanos(prices[3]) * (524_288 / 100);
+        assert!(longest < Duration::from_secs(32), "{longest:?}");
+        assert!(longest > Duration::from_secs(30), "{longest:?}");
+    }
+
+    #[test]
+    fn what_was_written_while_there_was_room_costs_nothing() {
+        let slowing = Slowing::new();
+        assert_eq!(slowing.wait(room(1 << 20)), None);
+        assert_eq!(slowing.wait(None), None);
+        assert_eq!(slowing.wait(room(1_000)), None);
+        assert!(slowing.wait(room(100)).is_some());
     }
 
     #[test]

@@ -399,8 +399,10 @@ impl WriteTransaction {
             .as_mut()
             .expect("consumed only by commit and drop");
         let ticket = owner.with_room(|| owner.engine.try_commit(transaction, now_ms(), 0))?;
-        self.owner.note_write();
-        Ok(Ticket::new(&self.owner, ticket))
+        owner.note_write();
+        drop(self);
+        owner.slow_down();
+        Ok(Ticket::new(&owner, ticket))
     }
 
     /// Undoes everything, as dropping it does.

@@ -4,15 +4,8 @@ use super::ingest::INGEST_FRAME_BYTES;
 use super::{Engine, LogState, Maintenance};
 use crate::error::{Error, Result};
 use crate::sync::{ExclusiveGuard, Ordering};
-use crate::wal::Checkpoint;
+use crate::wal::{Checkpoint, Wanted};
 use lightning_platform::IoErrorKind;
-
-/// A segment that is to be prepared.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lack {
-    /// Of full length, whatever the current one's.
-    pub whole: bool,
-}
 
 impl Engine {
     /// Keeps log segments ready, and gives back those that are not needed.
@@ -23,7 +16,11 @@ impl Engine {
         let superblock = *maintenance.store.superblock();
         if log.released != superblock.generation {
             log.released = superblock.generation;
+            let (_, kept) = log.writer.slots().file_bytes();
             log.writer.release_below(superblock.first_segment);
+            if log.writer.slots().file_bytes().1 < kept {
+                self.shorten_log(&mut log, kept);
+            }
             log.checkpoint = Some(Checkpoint {
                 generation: superblock.generation,
                 merged_sequence: superblock.merged_sequence,
@@ -33,9 +30,9 @@ impl Engine {
         let mut worked = self.note_prepared(maintenance, &mut log)?;
         let mut scarce = false;
         if let Some(lack) = self.lacking_segment(&log) {
-            let begun = log.writer.begin_step(bytes, lack.whole);
+            let begun = log.writer.begin_step(bytes, lack);
             match begun {
-                Ok(None) => scarce = lack.whole || log.writer.slots().ready_slots() == 0,
+                Ok(None) => scarce = lack == Wanted::Usual || log.writer.slots().ready_slots() == 0,
                 Ok(Some(step)) => {
                     worked = true;
                     // Commits are flushed meanwhile.
@@ -54,14 +51,28 @@ impl Engine {
             }
             self.note_log(&mut log);
         }
-        let segment = u64::from(self.options.segment_bytes).max(1);
-        let arenas = 4 * u64::from(self.options.memtable_bytes) / segment + 2;
-        let many = log.writer.slots().used_slots() as u64 > arenas;
+        let (_, kept) = log.writer.slots().file_bytes();
+        let arenas = 4 * u64::from(self.options.memtable_bytes);
+        let many = kept > arenas + 2 * u64::from(self.options.segment_bytes);
         drop(log);
         if many || scarce {
             worked |= self.freeze_for_log()?;
         }
         Ok(worked)
+    }
+
+    /// Gives blocks of the log back that it has not needed lately: more than what the last
+    /// rounds kept at most before something was merged, and what is to be ready. A slot
+    /// that is emptied in vain costs as many bytes to prepare again. `kept` is what this
+    /// round kept.
+    fn shorten_log(&self, log: &mut LogState, kept: u64) {
+        let [newest, middle, _] = log.kept_bytes;
+        log.kept_bytes = [kept, newest, middle];
+        let most = log.kept_bytes.into_iter().max().unwrap_or(kept);
+        let ready =
+            u64::from(self.options.log_slots_ready) * u64::from(log.config.segment_bytes_usual);
+        // A log that stays long is no harm.
+        while let Ok(true) = log.writer.shorten_free(most.saturating_add(ready)) {}
     }
 
     /// Tells the log of the step of preparing that ran.
@@ -107,16 +118,16 @@ impl Engine {
     /// Which segment is to be prepared, if one is: none before the current one is
     /// half full, so that a small database stays small; then as many as the options
     /// say, or one while segments are short still. After a commit was refused one
-    /// of full length.
-    pub(super) fn lacking_segment(&self, log: &LogState) -> Option<Lack> {
+    /// of the usual length, which has room for any frame.
+    pub(super) fn lacking_segment(&self, log: &LogState) -> Option<Wanted> {
         let writer = &log.writer;
         if self.log_short.load(Ordering::Relaxed) {
-            if !writer.has_whole_ready() {
-                return Some(Lack { whole: true });
+            if !writer.has_usual_ready() {
+                return Some(Wanted::Usual);
             }
             self.log_short.store(false, Ordering::Relaxed);
         }
-        let is_short = writer.segment_bytes() < u64::from(self.options.segment_bytes);
+        let is_short = writer.is_short();
         let (wanted, least) = if is_short {
             (1, 0)
         } else {
@@ -124,7 +135,7 @@ impl Engine {
         };
         let is_low = writer.room() <= (writer.segment_bytes() / 2).max(least);
         let lacks = is_low && writer.slots().ready_slots() < wanted;
-        lacks.then_some(Lack { whole: false })
+        lacks.then_some(Wanted::Next)
     }
 
     /// Freezes the active memtable so that a merge frees the log, unless one waits.
@@ -145,6 +156,10 @@ impl Engine {
         let room = log.writer.room_to_promise(self.log_slack());
         let room = room.saturating_sub(self.log_reserve());
         self.log_room.store(room, Ordering::SeqCst);
+        let (file_bytes, kept_bytes) = log.writer.slots().file_bytes();
+        let counters = &self.statistics;
+        counters.log_file_bytes.store(file_bytes, Ordering::Relaxed);
+        counters.log_kept_bytes.store(kept_bytes, Ordering::Relaxed);
         let lacks = self.lacking_segment(log).is_some();
         self.log_lacks.store(lacks, Ordering::Relaxed);
     }

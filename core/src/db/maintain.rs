@@ -9,8 +9,9 @@
 //!
 //! With runs (`Options::runs` is not 0) a frozen memtable that is durable becomes a run.
 //! Runs are merged into the trees when there are `Options::runs` of them, or at
-//! least two that together are half as large as the trees, or when everything is to
-//! drain; then all that stand are, up to six. Without runs each memtable is merged by itself.
+//! least two that together are 4/10 as large as the trees, or when everything is to
+//! drain; then all that stand are, up to six. Without runs each memtable is merged by
+//! itself. Where nothing is to be built, space is given back to the device (`trim`).
 //!
 //! # Errors
 //! What fails before the flip is abandoned: the store is again as published, and
@@ -157,6 +158,8 @@ impl Engine {
                 }
             }
             progress.worked |= self.give_back(&mut maintenance)?;
+        } else if !progress.is_behind {
+            progress.worked |= self.give_space_back(&mut maintenance)?;
         }
         match failure {
             Some(error) if !progress.worked => Err(error),
@@ -254,8 +257,11 @@ impl Engine {
 
     pub(super) fn slice_bytes(&self, maintenance: &Maintenance) -> u64 {
         let layout = self.pager.layout();
-        let file = maintenance.store.statistics(layout).file_bytes;
-        (file / 32)
+        let statistics = maintenance.store.statistics(layout);
+        let runs = maintenance.store.runs().iter();
+        let others = runs.map(|run| run.written_bytes).sum::<u64>() + statistics.pending_bytes;
+        let trees = statistics.used_bytes.saturating_sub(others);
+        (trees / 32)
             .max(16 * layout.block_bytes as u64)
             .max(self.options.slice_bytes_min)
     }

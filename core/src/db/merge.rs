@@ -209,7 +209,7 @@ impl Engine {
             MergeFrom::Runs(count) if is_last => {
                 self.publish_last_of_runs(maintenance, count, &sources, &mut keys)?;
             }
-            MergeFrom::Runs(count) => self.publish_slice_of_runs(maintenance, count)?,
+            MergeFrom::Runs(count) => self.publish_slice_of_runs(maintenance, count, &sources)?,
         }
         if is_last {
             maintenance.slice_next.clear();
@@ -358,12 +358,29 @@ impl Engine {
         Ok(())
     }
 
-    fn publish_slice_of_runs(&self, maintenance: &mut Maintenance, count: usize) -> Result<()> {
+    fn publish_slice_of_runs(
+        &self,
+        maintenance: &mut Maintenance,
+        count: usize,
+        sources: &Sources,
+    ) -> Result<()> {
+        let Some(cut) = self.cut_runs(maintenance, count, sources)? else {
+            let publishing = Publishing {
+                runs: RunsChange::Merging(count),
+                ..Publishing::default()
+            };
+            return self.flip(maintenance, &publishing, |sources| *sources);
+        };
         let publishing = Publishing {
-            runs: RunsChange::Merging(count),
+            validation_floor: cut.last_sequence(),
+            runs: RunsChange::Cut(count),
             ..Publishing::default()
         };
-        self.flip(maintenance, &publishing, |sources| *sources)
+        self.flip(maintenance, &publishing, |sources| {
+            self.list_cut(&cut, sources)
+        })?;
+        self.leave_whole(maintenance, &cut);
+        Ok(())
     }
 
     /// Publishes the last slice, with which the merged runs are given up.

@@ -32,6 +32,7 @@
 //! values, long work is polled, and what would wait is answered as an error that
 //! says so ([`Error::is_retryable`]).
 
+mod cut_runs;
 mod flush;
 mod ingest;
 mod load;
@@ -42,6 +43,7 @@ mod merge;
 mod merge_input;
 mod open;
 mod options;
+mod pressure;
 mod read;
 mod replay;
 mod rewrite;
@@ -62,6 +64,7 @@ pub use load::Load;
 pub use maintain::{Budgeted, Progress};
 pub use open::OpenInput;
 pub use options::{Durability, Options};
+pub use pressure::FrontRoom;
 pub use read::{TableView, Value};
 pub use slots::Transaction;
 pub use stream::{ValueWriter, WrittenValue};
@@ -120,6 +123,8 @@ struct LogState {
     released: u64,
     /// The payload of an ingest's frame.
     payload: Array<u8>,
+    /// Bytes of the segments that were kept until something was merged, the last times.
+    kept_bytes: [u64; 3],
 }
 
 /// What maintenance owns.
@@ -181,6 +186,10 @@ pub struct Statistics {
     pub entries: u64,
     /// Bytes written to the log since open.
     pub log_bytes: u64,
+    /// Bytes of the log's files: what is kept, what is prepared, and what of it is used.
+    pub log_file_bytes: u64,
+    /// Of them those of segments that are needed.
+    pub log_kept_bytes: u64,
     /// Syncs of the log since open.
     pub log_syncs: u64,
     /// Commits since open.
@@ -191,15 +200,6 @@ pub struct Statistics {
     pub store: StoreStatistics,
     /// The frames.
     pub frames: FrameStatistics,
-}
-
-/// What is left of the memtable that takes writes, when no other is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrontRoom {
-    /// Bytes that it takes.
-    pub bytes: u64,
-    /// Bytes that it takes still.
-    pub left_bytes: u64,
 }
 
 /// An open database.
@@ -251,6 +251,8 @@ pub struct Engine {
 #[derive(Default)]
 struct Counters {
     log_bytes: AtomicU64,
+    log_file_bytes: AtomicU64,
+    log_kept_bytes: AtomicU64,
     log_syncs: AtomicU64,
     commits: AtomicU64,
     conflicts: AtomicU64,
@@ -321,6 +323,8 @@ impl Engine {
             oldest_snapshot_sequence: self.front.versions.sequences().min(),
             entries: load(&counters.entries),
             log_bytes: load(&counters.log_bytes),
+            log_file_bytes: load(&counters.log_file_bytes),
+            log_kept_bytes: load(&counters.log_kept_bytes),
             log_syncs: load(&counters.log_syncs),
             commits: load(&counters.commits),
             conflicts: load(&counters.conflicts),
@@ -333,27 +337,6 @@ impl Engine {
             },
             frames: self.pager.statistics(),
         }
-    }
-
-    /// How much writers may write until they have to wait for a merge; `None` while
-    /// another memtable is free. A host slows them down by it.
-    #[must_use]
-    pub fn front_room(&self) -> Option<FrontRoom> {
-        let mut active = None;
-        for slot in self.front.memtables.iter() {
-            match slot.state.load(Ordering::Relaxed) {
-                STATE_FREE => return None,
-                STATE_ACTIVE => active = Some(&slot.memtable),
-                _ => {}
-            }
-        }
-        active.map(|memtable| {
-            let bytes = memtable.bytes_capacity();
-            FrontRoom {
-                bytes,
-                left_bytes: bytes.saturating_sub(memtable.bytes_used()),
-            }
-        })
     }
 
     /// Whether a write or sync failed for good: see [`Error::Poisoned`].

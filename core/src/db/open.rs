@@ -145,6 +145,9 @@ impl Engine {
     }
 }
 
+/// Shorter segments than this are not worth their headers and syncs.
+const SEGMENT_BYTES_USUAL_MIN: u32 = 1 << 20;
+
 impl Bringing<'_> {
     fn layout(&self) -> Layout {
         let superblock = &self.superblock;
@@ -210,6 +213,7 @@ impl Bringing<'_> {
             timeline: self.superblock.timeline,
             segment_bytes: self.superblock.segment_bytes,
             segment_bytes_first: self.segment_bytes_first(),
+            segment_bytes_usual: self.segment_bytes_usual(),
         };
         config.check()?;
         Ok(config)
@@ -225,6 +229,25 @@ impl Bringing<'_> {
         }
         let least = block.saturating_mul(8).max(4_096);
         (whole / 16).next_multiple_of(block).max(least).min(whole)
+    }
+
+    /// An eighth of a memtable, so that what of the last segment is in use yet, and what is
+    /// prepared, is little beside what is needed; room for two transactions at least.
+    fn segment_bytes_usual(&self) -> u32 {
+        let whole = self.superblock.segment_bytes;
+        let first = self.segment_bytes_first();
+        if first == whole {
+            return whole;
+        }
+        let geometry = self.platform.storage.geometry();
+        let unit = geometry.write_block_bytes.max(geometry.erase_block_bytes);
+        let transactions = self.options.transaction_bytes.saturating_mul(2);
+        let wanted = (self.options.memtable_bytes / 8)
+            .max(transactions)
+            .max(SEGMENT_BYTES_USUAL_MIN);
+        wanted
+            .checked_next_multiple_of(unit.max(1))
+            .map_or(whole, |wanted| wanted.max(first).min(whole))
     }
 
     fn log_buffer(&mut self) -> Result<Array<u8>> {
@@ -469,6 +492,7 @@ impl Bringing<'_> {
                 position,
                 checkpoint: None,
                 released: superblock.generation,
+                kept_bytes: [0; 3],
                 flushed_bytes: 0,
                 payload,
             })

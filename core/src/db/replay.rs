@@ -23,7 +23,7 @@ impl Engine {
         let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
         let mut log = log.try_enter().ok_or(Error::Internal(251))?;
         while let Some(lack) = self.lacking_segment(&log) {
-            match log.writer.prepare_step(u64::MAX, lack.whole) {
+            match log.writer.prepare_step(u64::MAX, lack) {
                 Ok(PrepareProgress::NoSlot) => break,
                 Ok(_) => {}
                 Err(error) if log.writer.slots().directory_failed() => return Err(error),

@@ -1,6 +1,7 @@
 //! The engine over the simulator: against a model, and cut off everywhere.
 
 mod crash;
+mod cut_runs;
 mod ingest;
 mod ingest_faults;
 mod last_table;

@@ -35,10 +35,37 @@ impl Engine {
             return Ok(true);
         }
         let store = &mut maintenance.store;
-        let punched = store.punch_holes(&self.pager)?;
+        let punched = store.punch_holes(&self.pager, 0)?;
         let cut = store.cut_off(&self.pager)?;
         self.note_store(maintenance);
         Ok(punched || cut)
+    }
+
+    /// The same while writers come, where much is to be had: nothing is moved, and the file
+    /// isn't cut off. Answers whether anything was done. Nothing is being built.
+    ///
+    /// What a merge has left behind is free only by the flip after its last, and the room
+    /// that many runs took isn't used again soon.
+    pub(super) fn give_space_back(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        let is_cut_off = maintenance.paused.is_some() || maintenance.rewriting.is_some();
+        if is_cut_off || !self.pager.storage().geometry().can_punch_hole {
+            return Ok(false);
+        }
+        let epochs = self.pager.epochs();
+        let least = self.slice_bytes(maintenance).max(PENDING_BYTES_MIN);
+        let statistics = maintenance.store.statistics(self.pager.layout());
+        if statistics.pending_bytes >= least
+            && self.front.versions.has_room(epochs)
+            && maintenance
+                .store
+                .can_reclaim(self.front.versions.oldest_generation(epochs))
+        {
+            self.flip_to_free(maintenance)?;
+            return Ok(true);
+        }
+        let punched = maintenance.store.punch_holes(&self.pager, least)?;
+        self.note_store(maintenance);
+        Ok(punched)
     }
 
     fn frees_something(&self, maintenance: &mut Maintenance) -> Result<bool> {

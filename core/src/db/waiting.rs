@@ -2,6 +2,7 @@
 
 use super::maintain::{Progress, RUNS_BESIDE_MERGE};
 use super::merge::MergeFrom;
+use super::pressure::due_run_bytes;
 use super::{Engine, Maintenance, STATE_FROZEN};
 use crate::limits::RUNS_MAX;
 use crate::sync::Ordering;
@@ -31,9 +32,11 @@ impl Engine {
         }
         let most = (self.options.runs as usize).max(1);
         let run_bytes: u64 = runs.iter().map(|run| run.written_bytes).sum();
-        let used = maintenance.store.statistics(self.pager.layout()).used_bytes;
+        let statistics = maintenance.store.statistics(self.pager.layout());
+        let others = run_bytes + statistics.pending_bytes;
+        let base = statistics.used_bytes.saturating_sub(others);
         let is_due = runs.count() >= most
-            || runs.count() >= 2 && run_bytes >= used.saturating_sub(run_bytes) / 2
+            || runs.count() >= 2 && run_bytes >= due_run_bytes(base)
             || is_pressed
             || self.options.runs == 0
             || self.wants_drain.load(Ordering::Acquire);

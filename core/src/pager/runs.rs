@@ -17,6 +17,8 @@ use lightning_platform::{File, MemoryUse};
 /// The runs that stand on the trees, oldest first, in planned memory.
 pub struct RunList {
     records: Array<RunRecord>,
+    /// What the oldest become by a [`RunsChange::Cut`].
+    cut: Array<RunRecord>,
     count: usize,
     merging: usize,
 }
@@ -32,6 +34,9 @@ pub enum RunsChange {
     /// So many of the oldest are in the trees in part: it is they, and no others, that
     /// have to be merged next.
     Merging(usize),
+    /// So many of the oldest are being merged, as above, and were cut to what isn't in the
+    /// trees: see [`PageStore::cut_run`].
+    Cut(usize),
     /// So many of the oldest are in the trees.
     Merged(usize),
 }
@@ -43,8 +48,11 @@ impl RunList {
     /// When the budget or the host has no memory.
     pub(super) fn new(budget: &mut Budget, most: usize) -> Result<Self> {
         let most = most.min(RUNS_MAX);
+        let mut records =
+            || Array::new(budget, MemoryUse::Structure, most, |_| RunRecord::default());
         Ok(Self {
-            records: Array::new(budget, MemoryUse::Structure, most, |_| RunRecord::default())?,
+            records: records()?,
+            cut: records()?,
             count: 0,
             merging: 0,
         })
@@ -89,7 +97,7 @@ impl RunList {
     /// How many there will be.
     pub(super) fn count_after(&self, change: &RunsChange) -> usize {
         match change {
-            RunsChange::None | RunsChange::Merging(_) => self.count,
+            RunsChange::None | RunsChange::Merging(_) | RunsChange::Cut(_) => self.count,
             RunsChange::Newest(_) => self.count + 1,
             RunsChange::Merged(merged) => self.count.saturating_sub(*merged),
         }
@@ -99,7 +107,7 @@ impl RunList {
     pub(super) fn merging_after(&self, change: &RunsChange) -> usize {
         match change {
             RunsChange::None | RunsChange::Newest(_) => self.merging,
-            RunsChange::Merging(count) => *count,
+            RunsChange::Merging(count) | RunsChange::Cut(count) => *count,
             RunsChange::Merged(_) => 0,
         }
     }
@@ -109,12 +117,14 @@ impl RunList {
         &'a self,
         change: &'a RunsChange,
     ) -> impl Iterator<Item = &'a RunRecord> {
-        let (merged, newest) = match change {
-            RunsChange::None | RunsChange::Merging(_) => (0, None),
-            RunsChange::Newest(record) => (0, Some(record)),
-            RunsChange::Merged(merged) => (*merged, None),
+        let (cut, gone, newest) = match change {
+            RunsChange::None | RunsChange::Merging(_) => (0, 0, None),
+            RunsChange::Newest(record) => (0, 0, Some(record)),
+            RunsChange::Cut(cut) => (*cut, *cut, None),
+            RunsChange::Merged(merged) => (0, *merged, None),
         };
-        self.iter().skip(merged).chain(newest)
+        let cut = self.cut.iter().take(cut);
+        cut.chain(self.iter().skip(gone)).chain(newest)
     }
 
     /// Makes the change, which is published.
@@ -125,6 +135,12 @@ impl RunList {
             RunsChange::Newest(record) => {
                 // Whether there is room was asked before it was written.
                 self.push(record);
+            }
+            RunsChange::Cut(count) => {
+                let cut = self.cut.iter().take(*count);
+                for (record, cut) in self.records.iter_mut().zip(cut) {
+                    *record = *cut;
+                }
             }
             RunsChange::Merged(merged) => {
                 for index in 0..self.count {
@@ -181,6 +197,14 @@ impl PageStore {
     #[must_use]
     pub fn runs(&self) -> &RunList {
         &self.runs
+    }
+
+    /// States what a run becomes by a [`RunsChange::Cut`]; all that it names are to be stated
+    /// before.
+    pub fn cut_run(&mut self, index: usize, record: RunRecord) {
+        if let Some(slot) = self.runs.cut.get_mut(index) {
+            *slot = record;
+        }
     }
 
     /// Writes a filter, by way of `scratch`, a page long; answers its first page, or

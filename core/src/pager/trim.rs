@@ -80,23 +80,30 @@ impl PageStore {
         Ok(true)
     }
 
-    /// Punches the holes of one group that has any left. Answers whether there was one.
-    /// Nothing may be being built.
+    /// Punches the holes of one group that has any left, and in which `least_bytes` of the
+    /// file are free. Answers whether there was one. Nothing may be being built.
     ///
     /// # Errors
     /// I/O: nothing is lost, and a later call tries again.
-    pub fn punch_holes(&mut self, pager: &Pager) -> Result<bool> {
+    pub fn punch_holes(&mut self, pager: &Pager, least_bytes: u64) -> Result<bool> {
         self.check_standing()?;
         let storage = pager.storage();
         if !storage.geometry().can_punch_hole {
             return Ok(false);
         }
         let layout = *pager.layout();
+        let per_group = group_units(&layout);
+        let file_units = self
+            .space
+            .length_blocks
+            .saturating_mul(layout.block_units());
         let Some(index) = (0..self.space.count).find(|index| {
-            self.space
-                .groups
-                .get(*index)
-                .is_some_and(|group| !group.is_punched)
+            let units = file_units.saturating_sub(*index as u64 * per_group);
+            self.space.groups.get(*index).is_some_and(|group| {
+                let used = u64::from(group.record.used_units);
+                let free = units.min(per_group).saturating_sub(used);
+                !group.is_punched && free.saturating_mul(layout.unit_bytes as u64) >= least_bytes
+            })
         }) else {
             return Ok(false);
         };

@@ -103,7 +103,7 @@ pub(crate) fn run_key<'b>(buffer: &'b mut [u8], table: u32, key: &[u8]) -> Resul
         .ok_or(Error::Internal(300))
 }
 
-fn tree(page: Option<PageRef>) -> Root {
+pub(crate) fn tree(page: Option<PageRef>) -> Root {
     Root { page, table: 0 }
 }
 

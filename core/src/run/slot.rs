@@ -315,6 +315,55 @@ impl Runs {
         }
     }
 
+    /// Slots that are free.
+    pub fn free_slots(&self) -> impl Iterator<Item = u32> + '_ {
+        (0_u32..)
+            .zip(self.slots.iter())
+            .filter(|(_, slot)| slot.state.load(Ordering::Acquire) == FREE)
+            .map(|(number, _)| number)
+    }
+
+    /// Fills a free slot with what is left of the run in another, which has no range
+    /// tombstones. Answers whether it could.
+    ///
+    /// # Safety
+    /// The caller owns maintenance, and the slot `cut` is free.
+    #[must_use]
+    pub unsafe fn fill_cut(&self, whole: u32, cut: u32, record: RunRecord) -> bool {
+        let slots = (self.slots.get(whole as usize), self.slots.get(cut as usize));
+        let (Some(whole), Some(cut)) = slots else {
+            return false;
+        };
+        // SAFETY: an open run isn't written, and the other slot is free, so that nobody
+        // reads it, and nobody else fills one.
+        let (from, info) = unsafe { (&*whole.info.get(), &mut *cut.info.get()) };
+        *info = RunInfo {
+            record,
+            filter_bytes: from.filter_bytes,
+            ..RunInfo::default()
+        };
+        true
+    }
+
+    /// Makes what is left of a run reachable, with its filter, which the whole run has,
+    /// too, until [`leave_filter`](Self::leave_filter).
+    pub fn open_cut(&self, whole: u32, cut: u32) {
+        let slots = (self.slots.get(whole as usize), self.slots.get(cut as usize));
+        if let (Some(whole), Some(cut)) = slots {
+            let filter = whole.filter.load(Ordering::SeqCst);
+            cut.filter.store(filter, Ordering::SeqCst);
+            cut.state.store(OPEN, Ordering::Release);
+        }
+    }
+
+    /// Has a run do without its filter, which is now that of what is left of it: a traversal
+    /// that saw it here began before it can be taken there.
+    pub fn leave_filter(&self, whole: u32) {
+        if let Some(whole) = self.slots.get(whole as usize) {
+            whole.filter.store(NONE, Ordering::SeqCst);
+        }
+    }
+
     /// Takes the filter from a run that stands on the trees no more.
     pub fn take_filter(&self, keeper: &mut RunKeeper, pager: &Pager, slot: u32) {
         if let Some(slot) = self.slots.get(slot as usize) {

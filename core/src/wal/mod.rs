@@ -58,7 +58,7 @@ pub use payload::frame_bytes;
 pub use reader::{Commit, Replay};
 pub use scan::{Scan, ScanStart};
 pub use slots::{PrepareProgress, PrepareStep, Ran, SlotTable};
-pub use writer::{CommitIn, LogWriter, SyncUnderway};
+pub use writer::{CommitIn, LogWriter, SyncUnderway, Wanted};
 
 use crate::error::{Error, IoAction, OptionProblem, Result};
 use crate::format::checksum::Checksum;
@@ -84,6 +84,8 @@ pub struct LogConfig {
     /// Length of the segment that a log begins with, or begins again with after a
     /// rest: each one after it may be four times as long as the one before.
     pub segment_bytes_first: u32,
+    /// Length up to which they grow so; any frame fits.
+    pub segment_bytes_usual: u32,
 }
 
 impl LogConfig {
@@ -117,7 +119,9 @@ impl LogConfig {
         if !self.segment_bytes.is_multiple_of(unit)
             || !first.is_multiple_of(unit)
             || u64::from(first) < 2 * first_flush_offset(block)
-            || first > self.segment_bytes
+            || !self.segment_bytes_usual.is_multiple_of(unit)
+            || first > self.segment_bytes_usual
+            || self.segment_bytes_usual > self.segment_bytes
         {
             return Err(Error::Options(OptionProblem::SegmentBytes));
         }

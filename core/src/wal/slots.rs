@@ -3,7 +3,7 @@
 //! A slot is *absent*, *blank* (there, but not known to be allocated and of full
 //! length), *preparing*, *working* (a step of that runs), *ready* to take a segment,
 //! *used* by one, or *retired* after a failed sync. Blank slots are erased a step at
-//! a time; a slot that once held a segment of full length is ready again at once,
+//! a time; a slot that once held a segment of the usual length is ready again at once,
 //! unless the storage wants every range erased before it is written again.
 //!
 //! Preparing never touches a used slot: when it fails, for want of room or
@@ -234,6 +234,14 @@ impl SlotTable {
         self.segments().map(|(_, segment)| segment.valid_end).sum()
     }
 
+    /// Bytes of all slots' files, and of the segments that are kept.
+    #[must_use]
+    pub fn file_bytes(&self) -> (u64, u64) {
+        let lengths = self.existing().map(|(_, slot)| slot.length);
+        let kept = self.segments().map(|(_, segment)| segment.segment_bytes);
+        (lengths.sum(), kept.sum())
+    }
+
     /// Slots that hold nothing.
     pub(super) fn free_slots(&self) -> usize {
         self.count(|state| {
@@ -433,8 +441,8 @@ impl Slot {
     }
 
     fn recycled(&self, segment: &Segment, config: &LogConfig) -> SlotState {
-        let segment_bytes = u64::from(config.segment_bytes);
-        let allocated = segment.segment_bytes >= segment_bytes && self.length >= segment_bytes;
+        let usual = u64::from(config.segment_bytes_usual);
+        let allocated = segment.segment_bytes >= usual && self.length >= segment.segment_bytes;
         if allocated && !config.storage.geometry().erase_before_write {
             SlotState::Ready
         } else {

@@ -29,6 +29,8 @@ type Commits = Vec<(u64, Vec<Row>)>;
 struct Setup {
     segment_bytes: u32,
     segment_bytes_first: u32,
+    /// Of full length where it is more.
+    segment_bytes_usual: u32,
     buffer_bytes: usize,
     window_bytes: usize,
     slots: u32,
@@ -37,6 +39,7 @@ struct Setup {
 const SMALL: Setup = Setup {
     segment_bytes: 4096,
     segment_bytes_first: 4096,
+    segment_bytes_usual: u32::MAX,
     buffer_bytes: 1024,
     window_bytes: 768,
     slots: 12,
@@ -52,6 +55,7 @@ impl Setup {
             timeline: 1,
             segment_bytes: self.segment_bytes,
             segment_bytes_first: self.segment_bytes_first,
+            segment_bytes_usual: self.segment_bytes_usual.min(self.segment_bytes),
         }
     }
 
@@ -180,7 +184,7 @@ fn append(writer: &mut LogWriter, rows: &[Row]) -> Result<()> {
 /// Makes `wanted` slots ready.
 fn prepare(writer: &mut LogWriter, wanted: usize) -> Result<()> {
     while writer.slots().ready_slots() < wanted {
-        if writer.prepare_step(2048, false)? == PrepareProgress::NoSlot {
+        if writer.prepare_step(2048, Wanted::Next)? == PrepareProgress::NoSlot {
             break;
         }
     }
@@ -218,6 +222,7 @@ fn commits_come_back_whatever_the_sizes() {
             let setup = Setup {
                 segment_bytes: 65_536,
                 segment_bytes_first: 65_536,
+                segment_bytes_usual: u32::MAX,
                 buffer_bytes,
                 window_bytes: 2048,
                 slots: 12,
@@ -464,6 +469,66 @@ fn segments_grow_and_begin_short_again() {
     assert_eq!(storage.violations(), Vec::<std::string::String>::new());
 }
 
+/// Segments grow up to the usual length; what was committed with room for more is
+/// recovered all the same, and blocks that aren't needed are given back.
+#[test]
+fn segments_have_the_usual_length_and_a_long_commit_comes_back() {
+    let setup = Setup {
+        segment_bytes: 65_536,
+        segment_bytes_first: 2_048,
+        segment_bytes_usual: 8_192,
+        window_bytes: 65_536,
+        ..SMALL
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let mut writer = setup.create(&storage).unwrap();
+    let mut lengths = vec![writer.segment_bytes()];
+    while writer.segment() < 5 {
+        prepare(&mut writer, 2).unwrap();
+        flush(&mut writer, 1, 0, true).unwrap();
+        if lengths.len() < writer.segment() as usize {
+            lengths.push(writer.segment_bytes());
+        }
+    }
+    assert_eq!(lengths, [2_048, 8_192, 8_192, 8_192, 8_192]);
+    let (all, kept) = writer.slots().file_bytes();
+    assert_eq!(all - kept, 8_192);
+    // Nothing is taken from what is in use.
+    while writer.shorten_free(kept).unwrap() {}
+    assert_eq!(writer.slots().file_bytes(), (kept, kept));
+    assert!(!writer.shorten_free(0).unwrap());
+    let number = writer.segment();
+    writer.release_below(number);
+    assert!(writer.shorten_free(0).unwrap());
+    // A commit as long as options of another open allowed.
+    let value = vec![7; 30_000];
+    let row = [(16, vec![1; 4], value, None, None)];
+    while writer.prepare_step(u64::MAX, Wanted::Whole).unwrap() != PrepareProgress::Ready {}
+    let durable = writer.synced_sequence();
+    writer.begin_flush(durable).unwrap();
+    append(&mut writer, &row).unwrap();
+    writer.finish_flush(true).unwrap();
+    let last = writer.last_sequence();
+    drop(writer);
+    for cut in 0..40 {
+        let storage = storage.fork();
+        storage.cut_after(storage.operation_count() + cut);
+        let start = ScanStart {
+            first_segment: number,
+            merged_sequence: last - 1,
+            durable_sequence: last,
+        };
+        let _cut_off = setup.reopen(&storage, start);
+        for mode in lightning_sim::CrashMode::EVERY {
+            let storage = storage.crash_image(mode, cut);
+            let (commits, writer) = setup.reopen(&storage, start).unwrap();
+            assert_eq!(commits.len(), 1);
+            assert_eq!(writer.last_sequence(), last);
+        }
+    }
+    assert_eq!(storage.violations(), Vec::<std::string::String>::new());
+}
+
 #[test]
 fn what_is_promised_finds_room_in_any_order_of_sizes() {
     let frame_bytes_max = 1_500;
@@ -472,14 +537,15 @@ fn what_is_promised_finds_room_in_any_order_of_sizes() {
         let setup = Setup {
             segment_bytes: 16_384,
             segment_bytes_first: 4_096,
+            segment_bytes_usual: 8_192,
             ..SMALL
         };
         let storage = SimStorage::new(SimOptions::disk(512));
         let mut writer = setup.create(&storage).unwrap();
         for _ in 0..random.below(3) {
-            while writer.prepare_step(u64::MAX, random.chance(1, 2)).unwrap()
-                != PrepareProgress::Ready
-            {}
+            let wanted = [Wanted::Next, Wanted::Usual, Wanted::Whole];
+            let wanted = wanted[random.below(3) as usize];
+            while writer.prepare_step(u64::MAX, wanted).unwrap() != PrepareProgress::Ready {}
         }
         let mut promised = writer.room_to_promise(frame_bytes_max);
         loop {

@@ -30,6 +30,7 @@ mod recovery;
 mod supply;
 
 pub use beside::SyncUnderway;
+pub use supply::Wanted;
 
 use super::payload::{Bytes, CheckSink, Payload, Records, Sink, SliceSink};
 use super::slots::{Segment, SlotTable};

@@ -245,11 +245,11 @@ fn a_transaction_conflicts_with_a_load_that_came_between() {
             let ticket = finish(&engine, &mut load).unwrap();
             drop(load);
             if adopted {
-                for _ in 0..30 {
+                // No further: behind the merge that may follow nobody can tell any more.
+                while engine.has_pending_ingest() {
                     engine.flush_step(true).unwrap();
                     engine.poll_maintenance(Budgeted::default()).unwrap();
                 }
-                assert!(!engine.has_pending_ingest());
             }
             let commit = |mut transaction| {
                 let mut outcome = engine.try_commit(&mut transaction, 0, 0);

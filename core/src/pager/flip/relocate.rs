@@ -106,8 +106,16 @@ impl PageStore {
         if pager.streams().find(extent.address).is_some() {
             return Ok(None);
         }
-        if self.extent_page.is_none() || self.free_below(pager, limit, blocks, 1)? == 0 {
+        if self.extent_page.is_none() {
             return Ok(None);
+        }
+        if self.free_below(pager, limit, blocks, 1)? == 0 {
+            // The room may be what is set aside for pages.
+            let closed = self.writer.close(pager, &mut self.space);
+            self.note(closed)?;
+            if self.free_below(pager, limit, blocks, 1)? == 0 {
+                return Ok(None);
+            }
         }
         let copied = self.copy_chunks(pager, table, extent);
         self.note(copied).map(Some)

@@ -85,6 +85,36 @@ impl SlotTable {
         Ok(removed)
     }
 
+    /// Where the files of all slots together have more than `bytes`, empties that of one
+    /// which holds nothing, the last. Answers whether it did. Its directory entry stays,
+    /// so that no sync of the directory holds up a flush.
+    ///
+    /// # Errors
+    /// What the storage answers. The log isn't harmed.
+    pub fn shorten_free(&mut self, bytes: u64, config: &LogConfig) -> Result<bool> {
+        let is_free = |slot: &Slot| matches!(slot.state, SlotState::Blank | SlotState::Ready);
+        let (all, _) = self.file_bytes();
+        let found = (0_u32..)
+            .zip(self.slots.iter_mut())
+            .take(self.end)
+            .filter(|(_, slot)| is_free(slot) && slot.length > 0)
+            .last();
+        let Some((index, slot)) = found.filter(|_| all > bytes) else {
+            return Ok(false);
+        };
+        if !config.storage.geometry().can_truncate {
+            return Ok(false);
+        }
+        let failed = at_slot(index, IoAction::Length, 0);
+        slot.state = SlotState::Blank;
+        config
+            .storage
+            .set_length(File::Log(index), 0)
+            .map_err(failed)?;
+        slot.length = 0;
+        Ok(true)
+    }
+
     /// Works on the next ready slot, of `wanted_bytes` where it is begun now,
     /// erasing at most about `bytes_max`.
     ///

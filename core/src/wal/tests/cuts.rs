@@ -5,6 +5,7 @@ use super::*;
 
 /// Logs that begin with a short segment.
 const GROWING: Setup = Setup {
+    segment_bytes_usual: 3_072,
     segment_bytes_first: 2_048,
     ..SMALL
 };
@@ -350,6 +351,7 @@ fn continued(storage: &SimStorage) -> (u64, Vec<(u64, Vec<u8>)>) {
 const BLOCKS: Setup = Setup {
     segment_bytes: 32_768,
     segment_bytes_first: 32_768,
+    segment_bytes_usual: u32::MAX,
     buffer_bytes: 4_096,
     window_bytes: 4_096,
     slots: 12,
@@ -399,6 +401,7 @@ fn a_sync_ends_a_block_and_flash_never_continues_one() {
         let setup = Setup {
             segment_bytes: 32_768,
             segment_bytes_first: 32_768,
+            segment_bytes_usual: u32::MAX,
             ..GROWING
         };
         let mut writer = setup.create(&storage).unwrap();

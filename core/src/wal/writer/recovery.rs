@@ -10,6 +10,7 @@ use crate::wal::payload::Copied;
 use crate::wal::reader::Replay;
 use crate::wal::scan::Scan;
 use crate::wal::slots::{PrepareProgress, Segment, SlotTable};
+use crate::wal::writer::Wanted;
 
 impl LogWriter {
     /// The log of a database that was scanned: a new segment that cuts off what
@@ -65,7 +66,7 @@ impl LogWriter {
             let bytes = commit.payload_bytes;
             let frame_bytes = bytes.saturating_add(FRAME_HEADER_BYTES as u64);
             while !writer.can_append(frame_bytes) {
-                if writer.prepare_step(u64::MAX, true)? == PrepareProgress::NoSlot {
+                if writer.prepare_step(u64::MAX, Wanted::Whole)? == PrepareProgress::NoSlot {
                     return Err(Error::LogFull);
                 }
             }

@@ -3,8 +3,20 @@
 
 use super::LogWriter;
 use crate::error::Result;
+use crate::format::segment::first_flush_offset;
 use crate::wal::slots::{PrepareProgress, PrepareStep, Ran};
 use crate::wal::{align_up, frame_start};
+
+/// How long a segment is to be that a slot is prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Four times as long as the current one, at most of the usual length.
+    Next,
+    /// Of the usual length, which any commit fits into.
+    Usual,
+    /// Of full length: a commit of an earlier open may need it.
+    Whole,
+}
 
 impl LogWriter {
     /// Bytes that one frame may still have in the current segment.
@@ -46,13 +58,20 @@ impl LogWriter {
         self.segment_bytes
     }
 
-    /// Whether a segment of full length can begin at once.
+    /// Whether a segment of the usual length can begin at once.
     #[must_use]
-    pub fn has_whole_ready(&self) -> bool {
-        let whole = self.config.frame_bytes_max();
+    pub fn has_usual_ready(&self) -> bool {
+        let front = first_flush_offset(self.block_bytes);
+        let usual = u64::from(self.config.segment_bytes_usual).saturating_sub(front);
         self.slots
             .ready_rooms(&self.config)
-            .any(|room| room >= whole)
+            .any(|room| room >= usual)
+    }
+
+    /// Whether the current segment is shorter than segments become by themselves.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.segment_bytes < u64::from(self.config.segment_bytes_usual)
     }
 
     /// Bytes handed to the storage so far, headers and padding included.
@@ -75,13 +94,12 @@ impl LogWriter {
         bytes <= self.room()
     }
 
-    /// Works on the next ready slot, of full length where `whole` and else as the
-    /// current segment demands; see [`prepare_step`](super::super::SlotTable::prepare_step).
+    /// Works on the next ready slot; see [`prepare_step`](super::super::SlotTable::prepare_step).
     ///
     /// # Errors
     /// What the storage answers. The log isn't harmed.
-    pub fn prepare_step(&mut self, bytes_max: u64, whole: bool) -> Result<PrepareProgress> {
-        let wanted = self.wanted_bytes(whole);
+    pub fn prepare_step(&mut self, bytes_max: u64, wanted: Wanted) -> Result<PrepareProgress> {
+        let wanted = self.wanted_bytes(wanted);
         self.slots.prepare_step(&self.config, wanted, bytes_max)
     }
 
@@ -89,8 +107,8 @@ impl LogWriter {
     ///
     /// # Errors
     /// As [`prepare_step`](Self::prepare_step).
-    pub fn begin_step(&mut self, bytes_max: u64, whole: bool) -> Result<Option<PrepareStep>> {
-        let wanted = self.wanted_bytes(whole);
+    pub fn begin_step(&mut self, bytes_max: u64, wanted: Wanted) -> Result<Option<PrepareStep>> {
+        let wanted = self.wanted_bytes(wanted);
         self.slots.begin_step(&self.config, wanted, bytes_max)
     }
 
@@ -102,11 +120,12 @@ impl LogWriter {
         self.slots.end_step(step, ran)
     }
 
-    fn wanted_bytes(&self, whole: bool) -> u64 {
-        if whole {
-            u64::MAX
-        } else {
-            self.segment_bytes.saturating_mul(4)
+    fn wanted_bytes(&self, wanted: Wanted) -> u64 {
+        let usual = u64::from(self.config.segment_bytes_usual);
+        match wanted {
+            Wanted::Next => self.segment_bytes.saturating_mul(4).min(usual),
+            Wanted::Usual => usual,
+            Wanted::Whole => u64::MAX,
         }
     }
 
@@ -145,6 +164,15 @@ impl LogWriter {
     pub fn release_below(&mut self, first_needed: u64) {
         self.slots
             .release_below(first_needed.min(self.durable_number), &self.config);
+    }
+
+    /// Gives the blocks of a slot that holds nothing back, where all of them together have
+    /// more than `bytes`; see [`shorten_free`](super::super::SlotTable::shorten_free).
+    ///
+    /// # Errors
+    /// What the storage answers. The log isn't harmed.
+    pub fn shorten_free(&mut self, bytes: u64) -> Result<bool> {
+        self.slots.shorten_free(bytes, &self.config)
     }
 
     /// Removes slots that hold nothing until `keep` are left.

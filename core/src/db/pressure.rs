@@ -1,0 +1,93 @@
+//! How much writers may write before they should wait: by the memtables that are free, and
+//! by the space that runs take beside the trees.
+//!
+//! # Space
+//! What was written stands in runs until it is merged. Where merges don't keep up, they
+//! grow up to the most that there may be, to more than the trees themselves. So from where
+//! a merge of them is due on, at 4/10 of what the trees take, writers are slowed down, the
+//! more the more it is; at 11/20 of it they go hardly faster than merges. Merges give space back
+//! while they run (`cut_runs`), so that writers see them go on.
+//!
+//! Not while the trees are small: beside memtables of a fixed size they have no say. What
+//! snapshots keep doesn't count: no writer waits for a reader.
+
+use super::{Engine, STATE_ACTIVE, STATE_FREE};
+use crate::sync::Ordering;
+
+/// Memtables' worth of trees from which on space counts.
+const TREES_MIN_MEMTABLES: u64 = 5;
+
+/// What is left of the memtable that takes writes, where that is to be heeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrontRoom {
+    /// Bytes that it takes.
+    pub bytes: u64,
+    /// Bytes that it takes still.
+    pub left_bytes: u64,
+    /// Whether another memtable is free.
+    pub is_any_free: bool,
+    /// Where space is short, what may be written until merges have given some back: less
+    /// than half of a memtable.
+    pub space_bytes: Option<u64>,
+    /// Bytes of the trees, which a merge writes again at most.
+    pub tree_bytes: u64,
+}
+
+/// Bytes of two runs and more with which they are to be merged into trees of so many.
+pub(super) fn due_run_bytes(tree_bytes: u64) -> u64 {
+    tree_bytes / 10 * 4
+}
+
+impl Engine {
+    /// How much writers may write until they have to wait for a merge; `None` while
+    /// another memtable is free and the runs are small beside the trees. A host
+    /// slows them down by it.
+    #[must_use]
+    pub fn front_room(&self) -> Option<FrontRoom> {
+        let mut active = None;
+        let mut is_any_free = false;
+        for slot in self.front.memtables.iter() {
+            match slot.state.load(Ordering::Relaxed) {
+                STATE_FREE => is_any_free = true,
+                STATE_ACTIVE => active = Some(&slot.memtable),
+                _ => {}
+            }
+        }
+        let (space_bytes, tree_bytes) = self.space_room();
+        if is_any_free && space_bytes.is_none() {
+            return None;
+        }
+        active.map(|memtable| {
+            let bytes = memtable.bytes_capacity();
+            FrontRoom {
+                bytes,
+                left_bytes: bytes.saturating_sub(memtable.bytes_used()),
+                is_any_free,
+                space_bytes,
+                tree_bytes,
+            }
+        })
+    }
+
+    /// What may be written where space is short: half of a memtable where runs take as much
+    /// as makes a merge due, nothing where they take 11/20 of what the trees do. And what
+    /// the trees take.
+    fn space_room(&self) -> (Option<u64>, u64) {
+        let counters = &self.statistics;
+        let runs = counters.run_bytes.load(Ordering::Relaxed);
+        let pending = counters.pending_bytes.load(Ordering::Relaxed);
+        let used = counters.used_bytes.load(Ordering::Relaxed);
+        let trees = used.saturating_sub(runs + pending);
+        let memtable = u64::from(self.options.memtable_bytes);
+        let due = due_run_bytes(trees);
+        let over = runs.saturating_sub(due);
+        let is_due = over > 0 && counters.runs.load(Ordering::Relaxed) >= 2;
+        if !is_due || trees < TREES_MIN_MEMTABLES * memtable {
+            return (None, trees);
+        }
+        let whole = (trees / 20 * 11).saturating_sub(due);
+        let left = whole.saturating_sub(over);
+        let room = u128::from(memtable / 2) * u128::from(left) / u128::from(whole.max(1));
+        (Some(u64::try_from(room).unwrap_or(0)), trees)
+    }
+}
