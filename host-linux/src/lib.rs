@@ -14,15 +14,23 @@
 //! | `memory.rs` | reservations; the only `unsafe` code |
 //! | `wait.rs` | how a thread passes the time at a short lock |
 //! | `device.rs` | block size, counters and free room of the device below |
+//! | `local_socket.rs` | connections to a process on this machine |
+//! | `process.rs` | what this process takes of the machine |
+//! | `service_manager.rs` | what the service manager is told |
+//! | `replace.rs` | a small file's contents, replaced as a whole |
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 
 pub mod device;
 mod error;
 mod files;
+mod local_socket;
 mod lock;
 #[expect(unsafe_code, reason = "mapping memory; argued at the top of the file")]
 mod memory;
+mod process;
+mod replace;
+mod service_manager;
 mod transfer;
 mod wait;
 
@@ -31,6 +39,12 @@ mod test_directory;
 
 pub use error::{OpenError, OpenErrorReason, io_error_text};
 pub use files::{LinuxStorage, OpenMode};
+pub use local_socket::{LocalListener, connect, listen};
 pub use lock::LockHolder;
 pub use memory::LinuxMemory;
+pub use process::{MachineMemory, ProcessUse, machine_memory, process_use, raise_open_files_limit};
+pub use replace::replace_file;
+pub use service_manager::{
+    notify_alive, notify_ready, notify_reloading, notify_stopping, watchdog_period,
+};
 pub use wait::LinuxWait;

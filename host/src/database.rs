@@ -18,6 +18,7 @@ use lightning_core::txn::Stored;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An open database: a handle that is cheap to clone and used from any thread.
 ///
@@ -330,6 +331,17 @@ impl Database {
             .map_err(|error| self.owner.error(error))
     }
 
+    /// Has everything that was committed merged into the page file, so that the next open
+    /// has no log to read. It happens by itself, too, when writes pause. Waits for at most
+    /// `timeout`; answers whether all is merged: with writes that go on it may never be.
+    ///
+    /// # Errors
+    /// I/O, in the merges as well; a database that is open for reading only.
+    pub fn checkpoint(&self, timeout: Duration) -> Result<bool> {
+        self.sync()?;
+        self.owner.checkpoint(timeout)
+    }
+
     /// Reads every page from the medium and checks it: its checksum, its place, its
     /// order, and that what is counted twice agrees. Takes as long as reading the
     /// file does; merges wait meanwhile. What is still in the log was checked when
@@ -362,6 +374,13 @@ impl Database {
         self.owner
             .background_failure()
             .map(|error| Error::clone(&error))
+    }
+
+    /// Whether a flush has failed, so that nobody knows what the device has: from then
+    /// on every write is refused, until the database is opened again.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.owner.engine.is_poisoned()
     }
 
     /// Closes the database: makes everything durable, stops the threads and

@@ -149,6 +149,23 @@ impl Error {
         matches!(&self.reason, Reason::Engine(error) if error.is_retryable())
     }
 
+    /// Whether there is no database, so that one could be created.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match &self.reason {
+            Reason::Engine(error) => *error == EngineError::NotADatabase,
+            Reason::Open { kind, .. } => *kind == IoErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
+    /// Whether a call that was not to wait for the device would have to: see
+    /// [`ReadTransaction::open_in_memory`](crate::ReadTransaction::open_in_memory).
+    #[must_use]
+    pub fn would_read(&self) -> bool {
+        self.reason == Reason::Engine(EngineError::WouldRead)
+    }
+
     /// Whether another transaction was first: run this one again from its start.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

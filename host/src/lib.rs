@@ -113,6 +113,7 @@ mod database;
 mod encoding;
 mod error;
 mod guard;
+mod machine;
 mod maintenance;
 mod options;
 mod platform;
@@ -137,14 +138,23 @@ pub use lightning_core::error::{
     CorruptionReason, Error as EngineError, IoAction, KeySample, Limit, OptionProblem,
 };
 pub use lightning_platform::{File, IoError, IoErrorKind};
+#[doc(hidden)]
+pub use machine::{
+    FileSystemRoom, LocalListener, LocalStream, MachineMemory, ProcessUse, ServiceState,
+};
 pub use options::{Builder, Durability};
+#[doc(hidden)]
+pub use platform::{
+    connect_local, file_system_room, is_readable_by_others, listen_local, machine_memory,
+    process_use, raise_open_files_limit, replace_file, tell_service_manager, watchdog_period,
+};
 pub use range::Range;
 pub use read::ReadTransaction;
 pub use statistics::Statistics;
 pub use stream::ValueReader;
 pub use table::{Table, TableReader, TypedTable};
 pub use verify::Verification;
-pub use write::{Ticket, WriteTransaction};
+pub use write::{CommitAttempt, Ticket, WriteTransaction};
 
 const _: () = {
     const fn is_shared_between_threads<T: Send + Sync>() {}

@@ -1,12 +1,19 @@
 //! The operating system, chosen here and nowhere else in this crate.
 //!
-//! Every system offers the same three things: a data directory as a
-//! [`Platform`], the paths of its files, and fresh randomness. A system without
-//! a host crate refuses at open.
+//! Every system offers the same three things to the library: a data directory as a
+//! [`Platform`], the paths of its files, and fresh randomness; and some to the
+//! programs: connections within the machine, files replaced as a whole, figures of
+//! process and machine, and what the service manager is told. A system without a
+//! host crate refuses each of them.
 
 use crate::error::{Error, Reason, Result};
+use crate::machine::{
+    FileSystemRoom, LocalListener, LocalStream, MachineMemory, ProcessUse, ServiceState,
+};
 use lightning_platform::{File, IoErrorKind, Platform};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What to do with a data directory when opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,4 +77,220 @@ pub(crate) fn open(path: &Path, _access: Access) -> Result<Platform> {
             path.display()
         ),
     ))
+}
+
+/// Connects to the process that listens at `path`. A read or a write that takes longer
+/// than `timeout` fails as [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`].
+///
+/// # Errors
+/// Nobody listens there, or this user may not connect.
+#[cfg(target_os = "linux")]
+pub fn connect_local(path: &Path, timeout: Duration) -> io::Result<Box<dyn LocalStream>> {
+    let stream = lightning_host_linux::connect(path, timeout)?;
+    Ok(Box::new(stream))
+}
+
+/// Connects to the process that listens at `path`.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn connect_local(_path: &Path, _timeout: Duration) -> io::Result<Box<dyn LocalStream>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Replaces the contents of the file at `path`, which has to be there, so that a reader
+/// and a power cut find the old or the new ones. Owner, group and mode stay.
+///
+/// # Errors
+/// What the system says; the file is as it was, unless only making it durable failed.
+#[cfg(target_os = "linux")]
+pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
+    lightning_host_linux::replace_file(path, contents)
+}
+
+/// Replaces the contents of the file at `path`.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn replace_file(_path: &Path, _contents: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether others than its owner and group can read a file.
+///
+/// # Errors
+/// The file can't be looked at.
+#[cfg(target_os = "linux")]
+pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o004 != 0)
+}
+
+/// Whether others than its owner and group can read a file.
+///
+/// # Errors
+/// Always: this system is not supported yet.
+#[cfg(not(target_os = "linux"))]
+pub fn is_readable_by_others(_path: &Path) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(target_os = "linux")]
+impl LocalListener for lightning_host_linux::LocalListener {
+    fn accept(&self) -> io::Result<Box<dyn LocalStream>> {
+        Ok(Box::new(Self::accept(self)?))
+    }
+}
+
+/// Listens at `path` for processes of this user and its group; the socket of a process
+/// that has ended is replaced. What takes longer than `timeout`, here or at a connection,
+/// fails as [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`].
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`]: another process listens there;
+/// [`io::ErrorKind::AlreadyExists`]: something there is no socket.
+#[cfg(target_os = "linux")]
+pub fn listen_local(path: &Path, timeout: Duration) -> io::Result<Box<dyn LocalListener>> {
+    Ok(Box::new(lightning_host_linux::listen(path, timeout)?))
+}
+
+/// Listens at `path` for processes of this machine.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn listen_local(_path: &Path, _timeout: Duration) -> io::Result<Box<dyn LocalListener>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// What this process takes of the machine.
+///
+/// # Errors
+/// What the system says.
+#[cfg(target_os = "linux")]
+pub fn process_use() -> io::Result<ProcessUse> {
+    let found = lightning_host_linux::process_use()?;
+    Ok(ProcessUse {
+        user_time: found.user_time,
+        system_time: found.system_time,
+        resident_bytes: found.resident_bytes,
+        virtual_bytes: found.virtual_bytes,
+        threads: found.threads,
+        open_files: found.open_files,
+        open_files_max: found.open_files_max,
+        started_unix_seconds: found.started_unix_seconds,
+    })
+}
+
+/// What this process takes of the machine.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn process_use() -> io::Result<ProcessUse> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// How much memory there is for this process.
+///
+/// # Errors
+/// What the system says.
+#[cfg(target_os = "linux")]
+pub fn machine_memory() -> io::Result<MachineMemory> {
+    let found = lightning_host_linux::machine_memory()?;
+    Ok(MachineMemory {
+        limit_bytes: found.limit_bytes,
+        available_bytes: found.available_bytes,
+    })
+}
+
+/// How much memory there is for this process.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn machine_memory() -> io::Result<MachineMemory> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Size and room of the file system that holds `path`.
+///
+/// # Errors
+/// What the system says.
+#[cfg(target_os = "linux")]
+pub fn file_system_room(path: &Path) -> io::Result<FileSystemRoom> {
+    let found = lightning_host_linux::device::space(path)
+        .map_err(|error| io::Error::other(lightning_host_linux::io_error_text(error)))?;
+    Ok(FileSystemRoom {
+        total_bytes: found.total_bytes,
+        available_bytes: found.available_bytes,
+    })
+}
+
+/// Size and room of the file system that holds `path`.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn file_system_room(_path: &Path) -> io::Result<FileSystemRoom> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Tells the service manager, where there is one that asked for it.
+///
+/// # Errors
+/// It asked, and can't be told.
+#[cfg(target_os = "linux")]
+pub fn tell_service_manager(state: ServiceState<'_>) -> io::Result<()> {
+    match state {
+        ServiceState::Ready(words) => lightning_host_linux::notify_ready(words),
+        ServiceState::Reloading => lightning_host_linux::notify_reloading(),
+        ServiceState::Stopping(words) => lightning_host_linux::notify_stopping(words),
+        ServiceState::Alive => lightning_host_linux::notify_alive(),
+    }
+}
+
+/// Tells the service manager.
+///
+/// # Errors
+/// Never: on this system none asks.
+#[cfg(not(target_os = "linux"))]
+pub fn tell_service_manager(_state: ServiceState<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+/// Within which time the service manager wants to hear [`ServiceState::Alive`].
+#[must_use]
+#[cfg(target_os = "linux")]
+pub fn watchdog_period() -> Option<Duration> {
+    lightning_host_linux::watchdog_period()
+}
+
+/// Within which time the service manager wants to hear [`ServiceState::Alive`].
+#[must_use]
+#[cfg(not(target_os = "linux"))]
+pub fn watchdog_period() -> Option<Duration> {
+    None
+}
+
+/// Lets this process open as many files as its user may; answers how many, `None` for any
+/// number.
+///
+/// # Errors
+/// What the system says.
+#[cfg(target_os = "linux")]
+pub fn raise_open_files_limit() -> io::Result<Option<u64>> {
+    lightning_host_linux::raise_open_files_limit()
+}
+
+/// Lets this process open as many files as its user may.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn raise_open_files_limit() -> io::Result<Option<u64>> {
+    Err(io::ErrorKind::Unsupported.into())
 }

@@ -92,6 +92,8 @@ pub struct Range<'t, K, V> {
     standing: Standing,
     lower: ByteBound,
     upper: ByteBound,
+    /// Whether it may wait for the device.
+    may_read: bool,
 }
 
 impl<'t, K: Key, V: Value> Range<'t, K, V> {
@@ -102,6 +104,7 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
         cursor: MergedCursor<'t>,
         (lower, upper): (ByteBound, ByteBound),
         reads: Option<&'t ReadLog>,
+        may_read: bool,
     ) -> Self {
         note_read(reads, table.id(), &lower, &upper);
         Self {
@@ -112,6 +115,7 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
             standing: Standing::Nowhere,
             lower,
             upper,
+            may_read,
         }
     }
 
@@ -232,7 +236,7 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
             Stored::Inline(bytes) => bytes.into(),
             stored @ Stored::Extent(_) => {
                 let mut bytes = Vec::new();
-                read_value(self.shared, &self.view, stored, &mut bytes)?;
+                read_value(self.shared, &self.view, stored, self.may_read, &mut bytes)?;
                 bytes.into()
             }
         };
@@ -254,6 +258,7 @@ pub(crate) struct Part<'r, 't, K, V> {
     pub(crate) view: &'r TableView<'t>,
     pub(crate) lower: ByteBound,
     pub(crate) upper: ByteBound,
+    pub(crate) may_read: bool,
 }
 
 impl<K: Key, V: Value> Part<'_, '_, K, V> {
@@ -273,7 +278,7 @@ impl<K: Key, V: Value> Part<'_, '_, K, V> {
             let bytes = match entry.value {
                 Stored::Inline(bytes) => bytes,
                 stored @ Stored::Extent(_) => {
-                    read_value(self.shared, self.view, stored, &mut large)?;
+                    read_value(self.shared, self.view, stored, self.may_read, &mut large)?;
                     &large
                 }
             };

@@ -54,10 +54,31 @@ impl ReadTransaction {
         &self,
         table: &TypedTable<K, V>,
     ) -> Result<TableReader<'_, K, V>> {
+        self.reader(table, true)
+    }
+
+    /// The table for a thread that must not wait for the device: what is not in memory
+    /// is refused with an error that [`would_read`](crate::Error::would_read), and
+    /// can then be asked for by another thread through [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); where the table's root is not in memory.
+    pub fn open_in_memory<K: Key, V: Value>(
+        &self,
+        table: &TypedTable<K, V>,
+    ) -> Result<TableReader<'_, K, V>> {
+        self.reader(table, false)
+    }
+
+    fn reader<K: Key, V: Value>(
+        &self,
+        table: &TypedTable<K, V>,
+        may_read: bool,
+    ) -> Result<TableReader<'_, K, V>> {
         let id = table.id_in(&self.owner)?;
-        let view = self.owner.engine.view(self.snapshot(), id, true);
+        let view = self.owner.engine.view(self.snapshot(), id, may_read);
         let view = view.map_err(|error| self.owner.error(error))?;
-        Ok(TableReader::new(&self.owner, table, view, None))
+        Ok(TableReader::new(&self.owner, table, view, None, may_read))
     }
 
     /// The value of `key`: short for [`open`](Self::open) and

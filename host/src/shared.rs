@@ -24,6 +24,8 @@ static DATABASES: AtomicU64 = AtomicU64::new(1);
 /// How long a write waits for room before it gives up: an open snapshot may hold
 /// what maintenance would have to free.
 const ROOM_WAIT: Duration = Duration::from_secs(30);
+/// How long one that must not wait is told to stay away when there is no room.
+const ROOM_POLL: Duration = Duration::from_millis(2);
 
 /// The engine, and what waits around it.
 pub(crate) struct Shared {
@@ -163,6 +165,27 @@ impl Shared {
         }
     }
 
+    /// Runs `write` once, or answers how long to wait before it is tried again where
+    /// writers are slowed or room is short.
+    pub(crate) fn if_room<T>(
+        &self,
+        write: impl FnOnce() -> EngineResult<T>,
+    ) -> Result<std::result::Result<T, Duration>> {
+        let wait = match self.slowing.wait(self.engine.front_room()) {
+            Some(wait) => wait,
+            None => match write() {
+                Ok(done) => return Ok(Ok(done)),
+                Err(EngineError::FrontFull | EngineError::LogFull) => {
+                    self.maintenance.wake();
+                    ROOM_POLL
+                }
+                Err(error) => return Err(self.error(error)),
+            },
+        };
+        self.note_slowdown(wait);
+        Ok(Err(wait))
+    }
+
     /// Parks until maintenance did something about `error`, that was met first
     /// at `since`.
     ///
@@ -188,6 +211,27 @@ impl Shared {
         self.slowdowns.fetch_add(1, Ordering::Relaxed);
         self.slowdown_nanoseconds
             .fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Has everything merged into the trees, for at most `timeout`. `false`: something
+    /// still stands above them.
+    pub(crate) fn checkpoint(&self, timeout: Duration) -> Result<bool> {
+        let started = Instant::now();
+        loop {
+            match self.engine.drain() {
+                Ok(false) => return Ok(true),
+                Ok(true)
+                | Err(EngineError::Busy | EngineError::FrontFull | EngineError::LogFull) => {}
+                Err(error) => return Err(self.error(error)),
+            }
+            if let Some(failure) = self.background_failure() {
+                return Err(Error::clone(&failure));
+            }
+            match timeout.checked_sub(started.elapsed()) {
+                Some(left) if !left.is_zero() => self.maintenance.wake_and_wait(left),
+                _ => return Ok(false),
+            }
+        }
     }
 
     /// How often, and how long together, writes waited for room.

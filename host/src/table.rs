@@ -99,6 +99,8 @@ pub struct TableReader<'t, K, V> {
     table: TypedTable<K, V>,
     view: TableView<'t>,
     reads: Option<&'t ReadLog>,
+    /// Whether it may wait for the device.
+    may_read: bool,
 }
 
 impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
@@ -107,12 +109,14 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
         table: &TypedTable<K, V>,
         view: TableView<'t>,
         reads: Option<&'t ReadLog>,
+        may_read: bool,
     ) -> Self {
         Self {
             shared,
             table: table.clone(),
             view,
             reads,
+            may_read,
         }
     }
 
@@ -126,7 +130,7 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
         if let Some(reads) = self.reads {
             reads.note(self.table.id(), key, Some(key));
         }
-        match self.shared.engine.get(&self.view, key, true) {
+        match self.shared.engine.get(&self.view, key, self.may_read) {
             Ok(None) => Ok(None),
             Ok(Some(value)) => {
                 let guard = match value.stored() {
@@ -138,7 +142,7 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
                     Stored::Inline(_) => ValueGuard::lent(value),
                     stored @ Stored::Extent(_) => {
                         let mut bytes = Vec::new();
-                        read_value(self.shared, &self.view, stored, &mut bytes)?;
+                        read_value(self.shared, &self.view, stored, self.may_read, &mut bytes)?;
                         let (expiry_ms, metadata) = (value.expiry_ms(), value.metadata());
                         ValueGuard::copied(bytes.into(), expiry_ms, metadata)
                     }
@@ -194,7 +198,7 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
         if let Some(reads) = self.reads {
             reads.note(self.table.id(), key, Some(key));
         }
-        let found = self.shared.engine.get(&self.view, key, true);
+        let found = self.shared.engine.get(&self.view, key, self.may_read);
         let found = found.map_err(|error| self.shared.error(error))?;
         Ok(found.map(|value| ValueReader::new(self.shared, self.view, value.stored())))
     }
@@ -209,7 +213,7 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
         if let Some(reads) = self.reads {
             reads.note(self.table.id(), key, Some(key));
         }
-        match self.shared.engine.get(&self.view, key, true) {
+        match self.shared.engine.get(&self.view, key, self.may_read) {
             Ok(found) => Ok(found.is_some()),
             Err(error) => Err(self.shared.error(error)),
         }
@@ -263,10 +267,11 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
             view: &self.view,
             lower,
             upper,
+            may_read: self.may_read,
         };
         let engine = &self.shared.engine;
         engine
-            .with_cursor(&self.view, true, |cursor| part.walk(cursor, visit))
+            .with_cursor(&self.view, self.may_read, |cursor| part.walk(cursor, visit))
             .map_err(|error| self.shared.error(error))?
     }
 
@@ -318,7 +323,7 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
         let cursor = self
             .shared
             .engine
-            .cursor(&self.view, true)
+            .cursor(&self.view, self.may_read)
             .map_err(|error| self.shared.error(error))?;
         Ok(Range::new(
             self.shared,
@@ -327,6 +332,7 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
             cursor,
             bounds,
             self.reads,
+            self.may_read,
         ))
     }
 }
@@ -339,13 +345,17 @@ impl<K, V> fmt::Debug for TableReader<'_, K, V> {
     }
 }
 
-/// Fills `bytes` with a value, wherever it is.
+/// Fills `bytes` with a value, wherever it is that it may be read from.
 pub(crate) fn read_value(
     shared: &Shared,
     view: &TableView<'_>,
     stored: Stored<'_>,
+    may_read: bool,
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
+    if !may_read && matches!(stored, Stored::Extent(_)) {
+        return Err(shared.error(EngineError::WouldRead));
+    }
     let length = usize::try_from(stored.length()).unwrap_or(usize::MAX);
     bytes.clear();
     let filled = bytes

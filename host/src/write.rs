@@ -17,6 +17,7 @@ use std::ops::{Bound, RangeBounds};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Changes that become visible and durable together, or not at all.
 ///
@@ -69,18 +70,34 @@ impl WriteTransaction {
         &self,
         table: &TypedTable<K, V>,
     ) -> Result<TableReader<'_, K, V>> {
+        self.reader(table, true)
+    }
+
+    /// The table for a thread that must not wait for the device: see
+    /// [`ReadTransaction::open_in_memory`](crate::ReadTransaction::open_in_memory).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); where the table's root is not in memory.
+    pub fn open_in_memory<K: Key, V: Value>(
+        &self,
+        table: &TypedTable<K, V>,
+    ) -> Result<TableReader<'_, K, V>> {
+        self.reader(table, false)
+    }
+
+    fn reader<K: Key, V: Value>(
+        &self,
+        table: &TypedTable<K, V>,
+        may_read: bool,
+    ) -> Result<TableReader<'_, K, V>> {
         let id = table.id_in(&self.owner)?;
         let view = self
             .owner
             .engine
-            .transaction_view(self.transaction(), id, true);
+            .transaction_view(self.transaction(), id, may_read);
         let view = view.map_err(|error| self.owner.error(error))?;
-        Ok(TableReader::new(
-            &self.owner,
-            table,
-            view,
-            self.reads.as_ref(),
-        ))
+        let reads = self.reads.as_ref();
+        Ok(TableReader::new(&self.owner, table, view, reads, may_read))
     }
 
     /// The value of `key`: short for [`open`](Self::open) and
@@ -384,15 +401,7 @@ impl WriteTransaction {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_async(mut self) -> Result<Ticket> {
-        if let Some(reads) = self.reads.take() {
-            reads.hand_over(|table, from, to| {
-                self.change(|owner, transaction| {
-                    owner
-                        .engine
-                        .transaction_note_read(transaction, table, from, to)
-                })
-            })?;
-        }
+        self.hand_over_reads()?;
         let owner = Arc::clone(&self.owner);
         let transaction = self
             .transaction
@@ -403,6 +412,44 @@ impl WriteTransaction {
         drop(self);
         owner.slow_down();
         Ok(Ticket::new(&owner, ticket))
+    }
+
+    /// As [`commit_async`](Self::commit_async) for a thread that must not wait: where
+    /// writes are slowed down or there is no room in memory or log, it answers how long
+    /// to wait until it is called again. Nothing but it may be called on this
+    /// transaction from then on. Whoever calls decides when to give up.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); nothing was changed then.
+    pub fn try_commit_async(&mut self) -> Result<CommitAttempt> {
+        self.hand_over_reads()?;
+        let owner = Arc::clone(&self.owner);
+        let transaction = self
+            .transaction
+            .as_mut()
+            .expect("consumed only by commit and drop");
+        let committed = owner.if_room(|| owner.engine.try_commit(transaction, now_ms(), 0))?;
+        Ok(match committed {
+            Ok(ticket) => {
+                owner.note_write();
+                CommitAttempt::Committed(Ticket::new(&owner, ticket))
+            }
+            Err(wait) => CommitAttempt::Later(wait),
+        })
+    }
+
+    /// Tells the engine what a serializable transaction has read.
+    fn hand_over_reads(&mut self) -> Result<()> {
+        let Some(reads) = self.reads.take() else {
+            return Ok(());
+        };
+        reads.hand_over(|table, from, to| {
+            self.change(|owner, transaction| {
+                owner
+                    .engine
+                    .transaction_note_read(transaction, table, from, to)
+            })
+        })
     }
 
     /// Undoes everything, as dropping it does.
@@ -423,6 +470,15 @@ impl fmt::Debug for WriteTransaction {
             .field("transaction", &self.transaction)
             .finish_non_exhaustive()
     }
+}
+
+/// What became of a commit that must not wait.
+#[derive(Debug)]
+pub enum CommitAttempt {
+    /// It has its place among the commits, and will be durable with this ticket.
+    Committed(Ticket),
+    /// There is no room yet: call again after this time.
+    Later(Duration),
 }
 
 /// A commit on its way to durability.

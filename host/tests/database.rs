@@ -828,3 +828,32 @@ fn ranges_are_deleted_and_tables_dropped() {
     assert_eq!(read.open(&again).unwrap().len().unwrap(), 0);
     assert!(database.verify().is_ok());
 }
+
+#[test]
+fn a_checkpoint_leaves_nothing_above_the_trees() {
+    let directory = Directory::new("checkpoint");
+    let database = Database::open(directory.path()).unwrap();
+    let table = database.typed_table::<u32, u32>("numbers").unwrap();
+    assert!(database.checkpoint(Duration::ZERO).is_ok());
+    let mut write = database.begin_write().unwrap();
+    for number in 0..500 {
+        write.put(&table, number, number).unwrap();
+    }
+    write.commit().unwrap();
+    // One that reads what is replaced holds nothing up.
+    let before = database.begin_read().unwrap();
+    database.put(&table, 0, 7).unwrap();
+    assert!(database.checkpoint(Duration::from_secs(60)).unwrap());
+    let figures = database.statistics().engine;
+    assert_eq!(figures.merged_sequence, figures.appended_sequence);
+    assert_eq!((figures.runs, figures.frozen_memtables), (0, 0));
+    assert_eq!(before.get(&table, 0).unwrap().unwrap().value(), 0);
+    drop(before);
+    database.close().unwrap();
+    let database = Database::open_read_only(directory.path()).unwrap();
+    let table = database.existing_typed_table::<u32, u32>("numbers");
+    let table = table.unwrap().unwrap();
+    assert!(database.statistics().engine.entries >= 500);
+    assert_eq!(database.get(&table, 0).unwrap().unwrap().value(), 7);
+    assert!(database.checkpoint(Duration::from_secs(1)).is_err());
+}

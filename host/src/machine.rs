@@ -1,0 +1,72 @@
+//! What a service on this library asks of the operating system besides its files.
+//!
+//! The answers come through `platform.rs`, as everything of the system does.
+
+use std::io;
+use std::time::Duration;
+
+/// A connection to a process on this machine.
+pub trait LocalStream: io::Read + io::Write + Send {}
+
+impl<T: io::Read + io::Write + Send> LocalStream for T {}
+
+/// A place where processes of this machine connect to; its name goes with it.
+pub trait LocalListener: Send {
+    /// Waits for the next connection.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: there was none in time; what the system says.
+    fn accept(&self) -> io::Result<Box<dyn LocalStream>>;
+}
+
+/// What this process takes of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessUse {
+    /// Processor time in its own code.
+    pub user_time: Duration,
+    /// Processor time in the system's.
+    pub system_time: Duration,
+    /// Memory that is there.
+    pub resident_bytes: u64,
+    /// Addresses that are taken.
+    pub virtual_bytes: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open descriptors.
+    pub open_files: u64,
+    /// Descriptors that may be open; `None` for any number.
+    pub open_files_max: Option<u64>,
+    /// When it was started, in seconds since 1970.
+    pub started_unix_seconds: u64,
+}
+
+/// Memory of the machine, or what this process may have of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MachineMemory {
+    /// Bytes that this process could have at most.
+    pub limit_bytes: u64,
+    /// Bytes that can be had without pushing others out.
+    pub available_bytes: u64,
+}
+
+/// Room of a file system, as an unprivileged user sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSystemRoom {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// Bytes that can still be written.
+    pub available_bytes: u64,
+}
+
+/// What the service manager is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceState<'a> {
+    /// It serves, after its start or a reload; in words, for people.
+    Ready(&'a str),
+    /// It reads its configuration again; [`Ready`](Self::Ready) has to follow.
+    Reloading,
+    /// It ends; in words, for people.
+    Stopping(&'a str),
+    /// It is alive: see [`watchdog_period`](crate::watchdog_period).
+    Alive,
+}
