@@ -5,8 +5,10 @@
 //! | module | duty |
 //! |---|---|
 //! | [`data_tool`] | the program `lightning-db`: data in and out of one directory |
+//! | [`operations`] | the program `lightning-cli`: the service and its configuration |
 //! | [`formats`] | what entries look like as text, in both directions |
 //! | [`failure`] | why a command failed, and the exit code for it |
+//! | `output` | standard output, and how a program ends |
 //! | [`terminal`] | what is shown on a terminal only |
 //!
 //! Invariants: results go to standard output, everything else to standard
@@ -16,4 +18,6 @@
 pub mod data_tool;
 pub mod failure;
 pub mod formats;
+pub mod operations;
+mod output;
 pub mod terminal;

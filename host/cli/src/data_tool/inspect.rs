@@ -34,7 +34,7 @@ pub(super) fn info(context: &Context<'_>) -> Result<Exit, Failure> {
             object.insert(name.to_owned(), value.into());
         }
         object.insert("tables".to_owned(), tables.into());
-        return print_json(&object.into());
+        return print_json(&object);
     }
     write_out(|out| {
         writeln!(out, "path             {}", database.path().display())?;
@@ -89,7 +89,7 @@ pub(super) fn verify(context: &Context<'_>) -> Result<Exit, Failure> {
         ] {
             object.insert(name.to_owned(), value.into());
         }
-        print_json(&object.into())?;
+        print_json(&object)?;
     } else {
         write_out(|out| {
             writeln!(
@@ -130,7 +130,7 @@ fn tell_damage(context: &Context<'_>, error: &Error) -> Result<(), Failure> {
         object.insert("sound".to_owned(), false.into());
         object.insert("code".to_owned(), error.code().into());
         object.insert("error".to_owned(), error.to_string().into());
-        print_json(&object.into())?;
+        print_json(&object)?;
     }
     Ok(())
 }

@@ -21,13 +21,14 @@ mod scan;
 
 use crate::failure::{Exit, Failure};
 use crate::formats::{hex, text};
+use crate::output;
+pub(crate) use crate::output::{print_json, write_out};
 use crate::terminal;
 use arguments::{Arguments, Command, GlobalOptions};
-use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use lightning_db::{Database, Table};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -40,29 +41,11 @@ pub(crate) const DEFAULT_TABLE: &str = "default";
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => return print_parse_error(&error),
+        Err(error) => return output::print_parse_error(&error),
     };
     match run(&arguments) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            if let Some(message) = &failure.message {
-                terminal::print_error(PROGRAM, message);
-                if failure.exit == Exit::Usage {
-                    anstream::eprintln!("Try `{PROGRAM} --help`.");
-                }
-            }
-            failure.exit.into()
-        }
-    }
-}
-
-/// Prints help, a version, or what is wrong with the command line.
-fn print_parse_error(error: &clap::Error) -> ExitCode {
-    // Where even that can't be printed, the exit code still tells.
-    let _printed = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Fine.into(),
-        _ => Exit::Usage.into(),
+        Err(failure) => output::print_failure(PROGRAM, &failure),
     }
 }
 
@@ -188,22 +171,6 @@ impl Context<'_> {
             terminal::print_note(PROGRAM, message);
         }
     }
-}
-
-/// Writes to standard output, all of it or a failure.
-pub(crate) fn write_out(
-    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
-) -> Result<Exit, Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    write(&mut out)
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::output(&error))?;
-    Ok(Exit::Fine)
-}
-
-/// Prints a JSON value on a line.
-pub(crate) fn print_json(value: &serde_json::Value) -> Result<Exit, Failure> {
-    write_out(|out| writeln!(out, "{value}"))
 }
 
 /// A text or, where the bytes are none, their digits under `NAME_hex`.

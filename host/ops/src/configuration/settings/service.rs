@@ -1,0 +1,175 @@
+//! Settings of the service on its machine: who may come in, the admin socket, the hardware.
+
+use super::Section;
+use crate::configuration::setting::{DefaultValue, Effect, Kind, Setting};
+
+pub(super) const SECURITY: Section = Section {
+    name: "security",
+    documentation: "Who may come in, and by what way.",
+    settings: &[
+        Setting {
+            section: "security",
+            name: "password_file",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_PASSWORD_FILE"],
+            kind: Kind::Path,
+            default: DefaultValue::Unset,
+            effect: Effect::Reload,
+            documentation: "A file with the password that clients give by AUTH. It is refused \
+                            where others than its owner and group may read it.",
+        },
+        Setting {
+            section: "security",
+            name: "acl_file",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_ACL_FILE"],
+            kind: Kind::Path,
+            default: DefaultValue::Unset,
+            effect: Effect::Reload,
+            documentation: "A file of users and what each may do, in the form of Redis. It is \
+                            refused where others than its owner and group may read it.",
+        },
+        Setting {
+            section: "security",
+            name: "allow_unauthenticated",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_ALLOW_UNAUTHENTICATED"],
+            kind: Kind::Boolean,
+            default: DefaultValue::Boolean(false),
+            effect: Effect::Restart,
+            documentation: "Whether clients of other machines may come in without a password. \
+                            Everybody who reaches the port then reads and writes everything.",
+        },
+        Setting {
+            section: "security",
+            name: "allow_debug",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_ALLOW_DEBUG"],
+            kind: Kind::Boolean,
+            default: DefaultValue::Boolean(false),
+            effect: Effect::Restart,
+            documentation: "Whether clients may use DEBUG, which serves tests: with it a client \
+                            holds up threads of the service.",
+        },
+        Setting {
+            section: "security",
+            name: "tls_cert_file",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_TLS_CERT_FILE"],
+            kind: Kind::Path,
+            default: DefaultValue::Unset,
+            effect: Effect::Reload,
+            documentation: "The certificate and those that signed it, as PEM. With it \
+                            `database.port` speaks TLS only, unless `tls_port` is given. \
+                            A reload reads a renewed one; the first needs a restart.",
+        },
+        Setting {
+            section: "security",
+            name: "tls_key_file",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_TLS_KEY_FILE"],
+            kind: Kind::Path,
+            default: DefaultValue::Unset,
+            effect: Effect::Reload,
+            documentation: "The certificate's private key, as PEM. It is refused where others \
+                            than its owner and group may read it.",
+        },
+        Setting {
+            section: "security",
+            name: "tls_port",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_TLS_PORT"],
+            kind: Kind::Integer {
+                least: 0,
+                most: 65_535,
+                unit: "",
+            },
+            default: DefaultValue::Integer(0),
+            effect: Effect::Restart,
+            documentation: "A port of its own for TLS, so that `database.port` stays without; 0 \
+                            for none.",
+        },
+    ],
+};
+
+pub(super) const ADMIN: Section = Section {
+    name: "admin",
+    documentation: "How lightning-cli reaches the service.",
+    settings: &[Setting {
+        section: "admin",
+        name: "socket",
+        also_in: &[],
+        variables: &[],
+        kind: Kind::Path,
+        default: DefaultValue::Derived("`admin.sock` in `database.path`"),
+        effect: Effect::Restart,
+        documentation: "The Unix socket for lightning-cli; who may write to it may do anything. \
+                        Its path takes at most 107 bytes.",
+    }],
+};
+
+pub(super) const SERVICE: Section = Section {
+    name: "service",
+    documentation: "What the service asks of the machine.",
+    settings: &[
+        Setting {
+            section: "service",
+            name: "huge_pages",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_HUGE_PAGES"],
+            kind: Kind::Choice(&["off", "try", "on"]),
+            default: DefaultValue::Text("off"),
+            effect: Effect::Restart,
+            documentation: "Whether the engine's memory consists of huge pages: try takes them \
+                            where there are some, on doesn't start without. Reads miss less; the \
+                            memory is taken in large steps.",
+        },
+        Setting {
+            section: "service",
+            name: "numa",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_NUMA"],
+            kind: Kind::ChoiceOrNumberSet(&["off", "interleave"]),
+            default: DefaultValue::Text("off"),
+            effect: Effect::Restart,
+            documentation: "Where the engine's memory lies on a machine with several memory \
+                            nodes: interleave spreads it over all, numbers such as `0` or `0-1` \
+                            name the nodes that it may take, off leaves it to the system.",
+        },
+        Setting {
+            section: "service",
+            name: "cpu_affinity",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_CPU_AFFINITY"],
+            kind: Kind::NumberSet,
+            default: DefaultValue::Unset,
+            effect: Effect::Restart,
+            documentation: "The processors that the service's threads may run on, such as \
+                            `0-7`; all that the process was given where none is written.",
+        },
+        Setting {
+            section: "service",
+            name: "direct_io",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_DIRECT_IO"],
+            kind: Kind::Boolean,
+            default: DefaultValue::Boolean(false),
+            effect: Effect::Restart,
+            documentation: "Whether pages are read and written past the system's cache. Nothing \
+                            is kept in memory twice; what the cache of the database is too small \
+                            for comes from the disk each time.",
+        },
+        Setting {
+            section: "service",
+            name: "prefault",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_PREFAULT"],
+            kind: Kind::Boolean,
+            default: DefaultValue::Boolean(false),
+            effect: Effect::Restart,
+            documentation: "Whether all planned memory is touched at start, so that no request \
+                            waits for it later and the start fails where there is too little. \
+                            Starting takes longer, and the memory is taken at once.",
+        },
+    ],
+};
