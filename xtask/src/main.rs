@@ -15,6 +15,7 @@ mod peers;
 mod plants;
 mod process;
 mod proof;
+mod redis_suite;
 mod registry_toolchain;
 mod size;
 mod suite;
@@ -49,6 +50,7 @@ enum Command {
     Plants(plants::Arguments),
     Peers(peers::Arguments),
     Bench(bench::Arguments),
+    RedisSuite(redis_suite::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Plants(arguments) => plants::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::RedisSuite(arguments) => redis_suite::run(&arguments),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

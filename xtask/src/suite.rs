@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
-use crate::{lint, process, proof, size, tidy, workspace};
+use crate::{lint, packages, process, proof, redis_suite, size, tidy, workspace};
 
 /// How the suite runs.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +43,17 @@ pub fn run(settings: Settings) -> Result<Outcome> {
     };
     step("tidy", &|| tidy::run(&tidy::Arguments::default()));
     step("lint", &|| lint::run(&lint::Arguments {}));
+    step("tools of the tests", &|| Ok(test_tools(settings.install)));
     step("cargo test", &|| {
         process::run(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))?;
         Ok(Outcome::Passed)
+    });
+    step("redis suite", &|| {
+        redis_suite::run(&redis_suite::Arguments {
+            install: settings.install,
+            check: true,
+            ..redis_suite::Arguments::default()
+        })
     });
     step("size", &|| {
         size::run(&size::Arguments {
@@ -55,6 +63,44 @@ pub fn run(settings: Settings) -> Result<Outcome> {
     });
     step("proof", &|| proof::run(&proof::Arguments::default()));
     summarise(&finished, settings.timing)
+}
+
+/// Programs that tests run where they are there, each with its package, and what isn't
+/// looked at without it.
+const TEST_TOOLS: [(&str, &str, &str); 2] = [
+    (
+        "promtool",
+        "prometheus",
+        "the form of the metrics, and when alerts fire",
+    ),
+    ("systemd-analyze", "systemd", "what the unit exposes"),
+];
+
+/// Sees to it that they are there, or says what the tests leave out.
+fn test_tools(install: bool) -> Outcome {
+    let mut lacking = Vec::new();
+    for (program, package, covers) in TEST_TOOLS {
+        if packages::has_program(program) {
+            continue;
+        }
+        let refused = if install {
+            packages::install(&[package]).err()
+        } else {
+            Some(format!("`apt-get install {package}` brings it"))
+        };
+        match refused {
+            None if packages::has_program(program) => {}
+            reason => {
+                let reason = reason.unwrap_or_else(|| format!("{package} doesn't bring it"));
+                lacking.push(format!("without {program} not tested: {covers} ({reason})"));
+            }
+        }
+    }
+    if lacking.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Skipped(lacking.join("; "))
+    }
 }
 
 fn summarise(finished: &[Finished], timing: bool) -> Result<Outcome> {

@@ -1,0 +1,383 @@
+//! One client's connection.
+//!
+//! # Protocol
+//! What has come is run as far as its replies are taken: while more than a quarter of a
+//! mebibyte of them waits, no further command is run. Requests are read on meanwhile, up
+//! to the limit of what a client may have sent and not had run, since many clients send
+//! a whole pipeline before they read the first reply. So the memory of a connection is
+//! bounded by that limit, the soft one on replies, and the longest single reply, and
+//! nobody waits for the other.
+//!
+//! Buffers grow with what a client sends and are given up when it is silent, so that ten
+//! thousand silent clients cost little.
+
+use crate::batch::{self, Scratch};
+use crate::client::{Client, Message, SharedClient};
+use crate::protocol::{ProtocolError, ReplyWriter, RequestParser, Version};
+use crate::server::Server;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+
+/// Replies that wait, in bytes, from which on no command is run.
+const REPLY_BYTES_SOFT: usize = 256 * 1024;
+/// The least and the most that is read at once.
+const READ_BYTES_MIN: usize = 1024;
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// What buffers may keep while there is nothing in them.
+const KEPT_BYTES: usize = 16 * 1024;
+/// How long a client that is closed may take its last replies.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Where a connection comes from and where it came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ends {
+    /// The client's address; `None`: a Unix socket.
+    pub client: Option<SocketAddr>,
+    /// The address that it came to.
+    pub local: Option<SocketAddr>,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum End {
+    /// The client went, or was let go.
+    Left,
+    /// The service ends.
+    ShuttingDown,
+    /// It said nothing for too long.
+    Idle,
+    /// It didn't prove who it is in time.
+    NoLogin,
+    /// It sent more than it may have waiting.
+    TooMuchInput,
+    /// It takes too little of its replies.
+    TooMuchOutput,
+    /// What it sent can't be read.
+    Protocol(ProtocolError),
+    /// Another client ended it.
+    Killed,
+    /// The connection broke.
+    Broken(std::io::Error),
+}
+
+struct Connection<R, W> {
+    server: Arc<Server>,
+    reader: R,
+    writer: W,
+    client: Client,
+    messages: mpsc::Receiver<Message>,
+    parser: RequestParser,
+    scratch: Scratch,
+    input: Vec<u8>,
+    out: Vec<u8>,
+    /// How much of `out` was sent.
+    sent: usize,
+    read_bytes: usize,
+    /// The first command that was found and not run.
+    next: usize,
+    entry: Entry,
+}
+
+/// Serves a client until it leaves.
+pub async fn serve<R, W>(server: Arc<Server>, reader: R, writer: W, ends: Ends)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let (shared, messages) = server.clients().add(ends.client, ends.local);
+    let user = server.user_of_strangers();
+    if let Some(user) = &user {
+        shared.labels().user = user.to_string();
+    }
+    let is_stranger = user.is_none();
+    if is_stranger {
+        server.clients().strangers.fetch_add(1, Ordering::Relaxed);
+    }
+    let entry = Entry {
+        server: Arc::clone(&server),
+        client: Arc::clone(&shared),
+        is_stranger,
+    };
+    let mut connection = Connection {
+        client: Client::new(shared, user),
+        server,
+        reader,
+        writer,
+        messages,
+        parser: RequestParser::default(),
+        scratch: Scratch::default(),
+        input: Vec::new(),
+        out: Vec::new(),
+        sent: 0,
+        read_bytes: READ_BYTES_MIN,
+        next: 0,
+        entry,
+    };
+    let end = connection.run().await;
+    connection.say_goodbye(&end).await;
+    let Connection { server, client, .. } = &mut connection;
+    server.store().watches.unwatch(&mut client.watches);
+}
+
+/// A client's place in the list, given up however its connection ends.
+struct Entry {
+    server: Arc<Server>,
+    client: Arc<SharedClient>,
+    /// It is counted among those who haven't proved who they are.
+    is_stranger: bool,
+}
+
+impl Entry {
+    /// The client has proved who it is.
+    fn note_login(&mut self) {
+        if self.is_stranger {
+            self.is_stranger = false;
+            self.server
+                .clients()
+                .strangers
+                .fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.note_login();
+        self.server.clients().remove(self.client.id);
+    }
+}
+
+impl<R, W> Connection<R, W>
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    async fn run(&mut self) -> End {
+        let mut shutdown = self.server.shutdown();
+        loop {
+            if let Err(end) = self.run_commands().await {
+                return end;
+            }
+            if self.client.user.is_some() {
+                self.entry.note_login();
+            }
+            if self.client.is_leaving {
+                return End::Left;
+            }
+            if self.client.shared.is_killed.load(Ordering::Relaxed) {
+                return End::Killed;
+            }
+            if *shutdown.borrow() {
+                return End::ShuttingDown;
+            }
+            let waiting = self.out.len() - self.sent;
+            if waiting > self.server.output_bytes_max() {
+                return End::TooMuchOutput;
+            }
+            let input_limit = self.server.query_bytes_max();
+            if self.input.len() >= input_limit {
+                if waiting == 0 {
+                    return End::TooMuchInput;
+                }
+            } else {
+                self.make_room();
+            }
+            let login = self.server.login_timeout(&self.client);
+            let login =
+                login.map(|limit| limit.saturating_sub(self.client.shared.connected.elapsed()));
+            let idle = self.server.idle_timeout(&self.client);
+            let patience = login.or(idle);
+            tokio::select! {
+                biased;
+                written = self.writer.write(&self.out[self.sent..]), if waiting > 0 => {
+                    match written {
+                        Ok(0) => return End::Left,
+                        Ok(count) => self.note_sent(count),
+                        Err(error) => return End::Broken(error),
+                    }
+                }
+                read = self.reader.read_buf(&mut self.input), if self.input.len() < input_limit => {
+                    match read {
+                        Ok(0) => return End::Left,
+                        Ok(count) => self.note_read(count),
+                        Err(error) => return End::Broken(error),
+                    }
+                }
+                Some(message) = self.messages.recv() => self.write_message(&message),
+                () = self.client.shared.wake.notified() => {}
+                _ = shutdown.changed() => {}
+                () = tokio::time::sleep(patience.unwrap_or_default()), if patience.is_some() => {
+                    return if login.is_some() { End::NoLogin } else { End::Idle };
+                }
+            }
+        }
+    }
+
+    /// Runs what is whole, as far as its replies are taken.
+    async fn run_commands(&mut self) -> Result<(), End> {
+        loop {
+            let limits = self.server.request_limits(&self.client);
+            let parsed = if self.next == 0 {
+                self.parser.parse(&mut self.input, limits)
+            } else {
+                Ok(())
+            };
+            while self.next < self.parser.commands() {
+                if self.out.len() - self.sent >= REPLY_BYTES_SOFT {
+                    return Ok(());
+                }
+                self.next = batch::run(
+                    &self.server,
+                    &mut self.client,
+                    &self.parser,
+                    &self.input,
+                    self.next,
+                    &mut self.out,
+                    &mut self.scratch,
+                )
+                .await;
+                let is_killed = self.client.shared.is_killed.load(Ordering::Relaxed);
+                if self.client.is_leaving || is_killed {
+                    return Ok(());
+                }
+            }
+            let found = self.parser.commands();
+            let cut = self.parser.consume();
+            self.input.drain(..cut);
+            self.next = 0;
+            parsed.map_err(End::Protocol)?;
+            if found == 0 {
+                let shared = &self.client.shared;
+                shared
+                    .input_bytes
+                    .store(self.input.len(), Ordering::Relaxed);
+                shared
+                    .output_bytes
+                    .store(self.out.len() - self.sent, Ordering::Relaxed);
+                return Ok(());
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > KEPT_BYTES {
+            self.input = Vec::new();
+        }
+        if self.out.is_empty() && self.out.capacity() > KEPT_BYTES {
+            self.out = Vec::new();
+        }
+        let lacking = self.parser.lacking_bytes(&self.input).min(READ_BYTES_MAX);
+        self.input.reserve(self.read_bytes.max(lacking));
+    }
+
+    fn note_read(&mut self, count: usize) {
+        // Who fills the buffer gets a larger one, who doesn't a smaller one.
+        if count >= self.read_bytes {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        } else if count < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
+        let shared = &self.client.shared;
+        shared.note_activity();
+        shared
+            .input_bytes
+            .store(self.input.len(), Ordering::Relaxed);
+        let bytes = u64::try_from(count).unwrap_or(u64::MAX);
+        self.server
+            .metrics()
+            .input_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn note_sent(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+        } else if self.sent >= REPLY_BYTES_SOFT {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+        let bytes = u64::try_from(count).unwrap_or(u64::MAX);
+        self.server
+            .metrics()
+            .output_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn write_message(&mut self, message: &Message) {
+        let mut reply = ReplyWriter::new(&mut self.out, self.client.version);
+        let (pattern, channel, payload) = match message {
+            Message::Published {
+                pattern,
+                channel,
+                payload,
+            } => (pattern, channel, payload),
+            Message::Monitored(line) => return reply.simple(line),
+        };
+        match pattern {
+            Some(pattern) => {
+                reply.push(4);
+                reply.bulk(b"pmessage");
+                reply.bulk(pattern);
+            }
+            None => {
+                reply.push(3);
+                reply.bulk(b"message");
+            }
+        }
+        reply.bulk(channel);
+        reply.bulk(payload);
+    }
+
+    /// Sends what is left, and why it ends where that is the client's doing.
+    async fn say_goodbye(&mut self, end: &End) {
+        let client = &self.client.shared;
+        match end {
+            End::Protocol(error) => {
+                let mut reply = ReplyWriter::new(&mut self.out, Version::Resp2);
+                reply.error(&format!("ERR Protocol error: {error}"));
+                tracing::info!(client = client.id, reason = %error, "a client's request can't be read");
+            }
+            End::TooMuchInput => {
+                tracing::warn!(
+                    client = client.id,
+                    "a client was closed: it sent more than limits.max_query_bytes at once"
+                );
+            }
+            End::TooMuchOutput => {
+                tracing::warn!(
+                    client = client.id,
+                    "a client was closed: more than limits.max_client_output_bytes of replies wait for it"
+                );
+                return;
+            }
+            End::Idle => {
+                tracing::info!(
+                    client = client.id,
+                    "a client was closed: it sent nothing for limits.idle_timeout_sec"
+                );
+            }
+            End::NoLogin => {
+                tracing::info!(client = client.id, "a client was closed: it didn't log in");
+            }
+            End::Killed => tracing::info!(client = client.id, "a client was closed by another"),
+            End::Broken(error) => {
+                tracing::debug!(client = client.id, %error, "a connection broke");
+                return;
+            }
+            End::Left | End::ShuttingDown => {}
+        }
+        let rest = &self.out[self.sent..];
+        let farewell = async {
+            self.writer.write_all(rest).await?;
+            self.writer.shutdown().await
+        };
+        // Who doesn't take it in time doesn't get it.
+        let _outcome = tokio::time::timeout(FAREWELL, farewell).await;
+    }
+}

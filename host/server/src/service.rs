@@ -1,0 +1,340 @@
+//! The service from its start to its end.
+
+use crate::access::{Access, PasswordFileError};
+use crate::connection::{self, Ends};
+use crate::server::Server;
+use crate::store::Store;
+use crate::tls::{Tls, TlsError};
+use lightning_db::Database;
+use lightning_ops::configuration::{Configuration, Loaded};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// How long clients may take to finish what they are at when the service ends.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long what is in the log may take to be merged at the end.
+const MERGE: Duration = Duration::from_secs(20);
+/// How long accepting pauses when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the service doesn't start, or didn't end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] lightning_db::Error),
+    /// The password file.
+    #[error(transparent)]
+    Password(#[from] PasswordFileError),
+    /// The certificate or its key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A directory that can't be made.
+    #[error("{path}: can't be made: {error}", path = .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A port that can't be listened on.
+    #[error("{address}: can't listen there: {reason} ({key})")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why, and what to do next.
+        reason: String,
+        /// The key that says so.
+        key: &'static str,
+    },
+    /// What the system refused.
+    #[error("{action}: {error}")]
+    System {
+        /// What was to be done.
+        action: &'static str,
+        /// Why it could not be.
+        error: io::Error,
+    },
+}
+
+/// A service that listens.
+pub struct Service {
+    server: Arc<Server>,
+    listeners: Vec<Listener>,
+}
+
+/// A place where clients come in.
+struct Listener {
+    socket: TcpListener,
+    /// Where they speak TLS.
+    tls: Option<Arc<Tls>>,
+}
+
+/// How long a client may take to begin to speak TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What a transaction may write, from the size of a memtable.
+fn transaction_bytes(configuration: &Configuration) -> u32 {
+    (configuration.database.memtable_bytes / 3).min(4 << 20)
+}
+
+/// What the estimate of a transaction's size may miss.
+const TRANSACTION_SLACK_PERCENT: usize = 10;
+
+/// Snapshots besides one for each connection.
+const SPARE_TRANSACTIONS: u32 = 32;
+
+fn open(configuration: &Configuration) -> Result<Database, ServiceError> {
+    let database = &configuration.database;
+    std::fs::create_dir_all(&database.path).map_err(|error| ServiceError::Directory {
+        path: database.path.clone(),
+        error,
+    })?;
+    let limits = &configuration.limits;
+    let mut builder = Database::builder()
+        .cache_bytes(database.cache_bytes)
+        .memtable_bytes(database.memtable_bytes)
+        .memtables(database.memtables)
+        .transaction_bytes(transaction_bytes(configuration))
+        .transactions(limits.active_transactions_max + SPARE_TRANSACTIONS)
+        .durability(configuration.durability.wal_sync_mode.into());
+    if let Some(bytes) = database.max_memory_bytes {
+        builder = builder.max_memory_bytes(bytes);
+    }
+    // A database keeps the page size that it was created with.
+    let opened = match builder.clone().create(false).open(&database.path) {
+        Err(error) if error.is_not_found() => {
+            builder.page_bytes(database.page_bytes).open(&database.path)
+        }
+        opened => opened,
+    }?;
+    let page_bytes = opened.statistics().page_bytes;
+    if page_bytes != database.page_bytes {
+        tracing::warn!(
+            page_bytes,
+            configured = database.page_bytes,
+            "database.page_size counts only when a database is created; this one keeps its own"
+        );
+    }
+    Ok(opened)
+}
+
+/// The ports of one address: each whether TLS is spoken there, and the key that says so.
+fn ports(
+    configuration: &Configuration,
+    tls: Option<&Arc<Tls>>,
+) -> Vec<(u16, Option<Arc<Tls>>, &'static str)> {
+    let plain_key = "database.bind, database.port";
+    let port = configuration.database.port;
+    let tls_port = configuration.security.tls.as_ref().and_then(|tls| tls.port);
+    match tls_port {
+        Some(tls_port) => vec![
+            (port, None, plain_key),
+            (tls_port, tls.cloned(), "database.bind, security.tls_port"),
+        ],
+        None => vec![(port, tls.cloned(), plain_key)],
+    }
+}
+
+async fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, ServiceError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another process does; end it, or choose another port".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "only root may listen on ports below 1024; choose another".to_owned()
+            }
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ => error.to_string(),
+        };
+        ServiceError::Listen {
+            address,
+            reason,
+            key,
+        }
+    })
+}
+
+impl Service {
+    /// Opens the database and listens.
+    ///
+    /// # Errors
+    /// What stands in the way, with the key or file at fault.
+    pub async fn start(loaded: Loaded) -> Result<Self, ServiceError> {
+        let configuration = loaded.configuration.clone();
+        let access = Access::read(configuration.security.password_file.as_deref())?;
+        let tls = configuration
+            .security
+            .tls
+            .as_ref()
+            .map(Tls::read)
+            .transpose()?;
+        let tls = tls.map(Arc::new);
+        let database = open(&configuration)?;
+        let databases = usize::try_from(configuration.database.databases).unwrap_or(1);
+        let transaction_bytes = usize::try_from(transaction_bytes(&configuration)).unwrap_or(0);
+        let usable = transaction_bytes / 100 * (100 - TRANSACTION_SLACK_PERCENT);
+        let store = Store::new(database, databases, usable)?;
+        let server = Arc::new(Server::new(store, access, tls.clone(), loaded));
+        let mut listeners = Vec::new();
+        for address in &configuration.database.bind {
+            for (port, tls, key) in ports(&configuration, tls.as_ref()) {
+                let socket = listen(SocketAddr::new(*address, port), key).await?;
+                listeners.push(Listener { socket, tls });
+            }
+        }
+        Ok(Self { server, listeners })
+    }
+
+    /// What connections share.
+    #[must_use]
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Where clients reach it.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let addresses = self
+            .listeners
+            .iter()
+            .map(|listener| listener.socket.local_addr());
+        addresses.filter_map(Result::ok).collect()
+    }
+
+    /// Serves until [`Server::shut_down`] is called, then lets clients finish, makes
+    /// everything durable and closes the database.
+    ///
+    /// # Errors
+    /// A failed device at the end.
+    pub async fn run(self) -> Result<(), ServiceError> {
+        let mut accepting = JoinSet::new();
+        for listener in self.listeners {
+            accepting.spawn(accept(Arc::clone(&self.server), listener));
+        }
+        let mut connections = JoinSet::new();
+        while let Some(joined) = accepting.join_next().await {
+            if let Ok(of_listener) = joined {
+                connections.spawn(drain(of_listener));
+            }
+        }
+        while connections.join_next().await.is_some() {}
+        let server = self.server;
+        let closed = tokio::task::spawn_blocking(move || match Arc::try_unwrap(server) {
+            Ok(server) => {
+                merge(server.store().database());
+                server.close()
+            }
+            // Somebody still holds it, so that it closes with them; what was
+            // acknowledged is durable.
+            Err(server) => server.store().database().sync(),
+        })
+        .await;
+        match closed {
+            Ok(outcome) => Ok(outcome?),
+            Err(error) => Err(ServiceError::System {
+                action: "closing the database",
+                error: io::Error::other(error),
+            }),
+        }
+    }
+}
+
+/// Has what is in the log merged, so that the next start has nothing to read there; in
+/// vain it costs that start some time, and nothing else.
+fn merge(database: &Database) {
+    match database.checkpoint(MERGE) {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("not all was merged in time: the next start reads the log"),
+        Err(error) => {
+            tracing::error!(%error, "not all was merged: the next start reads the log");
+        }
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Service")
+            .field("server", &self.server)
+            .field("addresses", &self.addresses())
+            .finish()
+    }
+}
+
+/// Lets connections finish, and ends them when that takes too long.
+async fn drain(mut connections: JoinSet<()>) {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, all).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+/// Takes in clients of one listener until the service ends; answers with their connections.
+async fn accept(server: Arc<Server>, listener: Listener) -> JoinSet<()> {
+    let mut connections = JoinSet::new();
+    let mut shutdown = server.shutdown();
+    loop {
+        if *shutdown.borrow() {
+            return connections;
+        }
+        tokio::select! {
+            accepted = listener.socket.accept() => match accepted {
+                Ok((stream, client)) => {
+                    let server = Arc::clone(&server);
+                    connections.spawn(welcome(server, stream, client, listener.tls.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a client could not be taken in");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = shutdown.changed() => {}
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn welcome(
+    server: Arc<Server>,
+    mut stream: TcpStream,
+    client: SocketAddr,
+    tls: Option<Arc<Tls>>,
+) {
+    if let Err(refusal) = server.admit(client) {
+        server.clients().rejected.fetch_add(1, Ordering::Relaxed);
+        if tls.is_none() {
+            let _outcome = stream.write_all(refusal.as_bytes()).await;
+        }
+        return;
+    }
+    let ends = Ends {
+        client: Some(client),
+        local: stream.local_addr().ok(),
+    };
+    // Without it small replies wait for the client's acknowledgement of earlier ones.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+    let Some(tls) = tls else {
+        let (reader, writer) = stream.into_split();
+        return connection::serve(server, reader, writer, ends).await;
+    };
+    let handshake = tls.acceptor().accept(stream);
+    match tokio::time::timeout(HANDSHAKE, handshake).await {
+        Ok(Ok(stream)) => {
+            let (reader, writer) = tokio::io::split(stream);
+            connection::serve(server, reader, writer, ends).await;
+        }
+        Ok(Err(error)) => tracing::info!(%client, %error, "a client didn't speak TLS"),
+        Err(_) => tracing::info!(%client, "a client took too long to begin to speak TLS"),
+    }
+}

@@ -1,0 +1,160 @@
+//! What a command sees of the keyspace.
+
+use super::{Changes, Store, table_of};
+use crate::failure::Failure;
+use lightning_db::{Range, ReadTransaction, Table, TableReader, ValueGuard, WriteTransaction};
+use std::ops::RangeBounds;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+type Bytes = &'static [u8];
+
+/// A value as it was read, lent by the database where it can be.
+pub type StoredValue<'t> = ValueGuard<'t, Bytes>;
+
+/// The state that a batch reads.
+pub enum View<'t> {
+    /// A snapshot of what is durable. The table that was read last is kept open.
+    Read {
+        /// The snapshot.
+        transaction: &'t ReadTransaction,
+        /// The database that was read last, and its table.
+        last: Option<(usize, TableReader<'t, Bytes, Bytes>)>,
+    },
+    /// A transaction that writes, and sees what the batch has written.
+    Write(&'t WriteTransaction),
+}
+
+/// The keyspace in the hands of one command.
+pub struct Execution<'x, 't> {
+    store: &'x Store,
+    tables: &'x [Table],
+    view: &'x mut View<'t>,
+    may_read: bool,
+    now_ms: u64,
+    /// What the command wants changed.
+    pub changes: &'x mut Changes,
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+impl<'x, 't> Execution<'x, 't> {
+    /// A command's way to `store`. Where it may not read from the device, it fails with
+    /// [`Failure::WouldRead`] when it would have to.
+    pub fn new(
+        store: &'x Store,
+        tables: &'x [Table],
+        view: &'x mut View<'t>,
+        may_read: bool,
+        changes: &'x mut Changes,
+    ) -> Self {
+        Self {
+            store,
+            tables,
+            view,
+            may_read,
+            now_ms: now_ms(),
+            changes,
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &'x Store {
+        self.store
+    }
+
+    /// The time at which the command runs, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// How many databases there are.
+    #[must_use]
+    pub fn databases(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// The table of a database, to be read many times.
+    ///
+    /// # Errors
+    /// A number that there is no database of; I/O, damage, or that it would read.
+    pub fn reader(&self, database: usize) -> Result<TableReader<'_, Bytes, Bytes>, Failure> {
+        let table = table_of(self.tables, database)?;
+        Ok(match (&*self.view, self.may_read) {
+            (View::Read { transaction, .. }, true) => transaction.open(table)?,
+            (View::Read { transaction, .. }, false) => transaction.open_in_memory(table)?,
+            (View::Write(transaction), true) => transaction.open(table)?,
+            (View::Write(transaction), false) => transaction.open_in_memory(table)?,
+        })
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn get(&mut self, database: usize, key: &[u8]) -> Result<Option<StoredValue<'_>>, Failure> {
+        if key.len() > self.store.limits().key_bytes_max {
+            // No such key can have been written.
+            return Ok(None);
+        }
+        let table = table_of(self.tables, database)?;
+        let may_read = self.may_read;
+        let value = match &mut *self.view {
+            View::Read { transaction, last } => {
+                let is_open = last.as_ref().is_some_and(|(of, _)| *of == database);
+                if !is_open || may_read {
+                    let reader = if may_read {
+                        transaction.open(table)?
+                    } else {
+                        transaction.open_in_memory(table)?
+                    };
+                    *last = Some((database, reader));
+                }
+                match last {
+                    Some((_, reader)) => reader.get(key)?,
+                    None => None,
+                }
+            }
+            View::Write(transaction) if may_read => transaction.open(table)?.get(key)?,
+            View::Write(transaction) => transaction.open_in_memory(table)?.get(key)?,
+        };
+        Ok(value)
+    }
+
+    /// Whether `key` is there.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn exists(&mut self, database: usize, key: &[u8]) -> Result<bool, Failure> {
+        Ok(self.get(database, key)?.is_some())
+    }
+
+    /// The entries of a part of a database.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn range<'k>(
+        &self,
+        database: usize,
+        range: impl RangeBounds<&'k [u8]>,
+    ) -> Result<Range<'_, Bytes, Bytes>, Failure> {
+        Ok(self.reader(database)?.range(range)?)
+    }
+}
+
+impl std::fmt::Debug for Execution<'_, '_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Execution")
+            .field("may_read", &self.may_read)
+            .field("changes", &self.changes)
+            .finish_non_exhaustive()
+    }
+}
