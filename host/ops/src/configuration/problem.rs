@@ -165,8 +165,7 @@ pub enum Problem {
     /// Other machines could come in without a password.
     #[error(
         "{bind}: other machines reach {address}, and nobody has to log in: set \
-         security.password_file or security.acl_file, or write \
-         security.allow_unauthenticated = true"
+         security.password_file, or write security.allow_unauthenticated = true"
     )]
     Unauthenticated {
         /// The addresses.
@@ -328,5 +327,11 @@ pub enum Warning {
         name: String,
         /// What may be meant.
         suggestion: Suggestion,
+    },
+    /// A setting that this version only reads and checks.
+    #[error("{setting}: this version of the service doesn't heed it yet")]
+    NotHeeded {
+        /// The setting.
+        setting: Assignment,
     },
 }

@@ -63,9 +63,7 @@ fn check_memory(values: &Typed<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn check_access(values: &Typed<'_>, problems: &mut Vec<Problem>) {
-    let logs_in = ["password_file", "acl_file"]
-        .iter()
-        .any(|name| values.path("security", name).is_some());
+    let logs_in = values.path("security", "password_file").is_some();
     if logs_in || values.is_on("security", "allow_unauthenticated") {
         return;
     }

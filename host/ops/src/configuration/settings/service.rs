@@ -20,17 +20,6 @@ pub(super) const SECURITY: Section = Section {
         },
         Setting {
             section: "security",
-            name: "acl_file",
-            also_in: &[],
-            variables: &["LIGHTNING_DB_ACL_FILE"],
-            kind: Kind::Path,
-            default: DefaultValue::Unset,
-            effect: Effect::Reload,
-            documentation: "A file of users and what each may do, in the form of Redis. It is \
-                            refused where others than its owner and group may read it.",
-        },
-        Setting {
-            section: "security",
             name: "allow_unauthenticated",
             also_in: &[],
             variables: &["LIGHTNING_DB_ALLOW_UNAUTHENTICATED"],
