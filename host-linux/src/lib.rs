@@ -42,7 +42,7 @@ pub use files::{LinuxStorage, OpenMode};
 pub use local_socket::{LocalListener, connect, listen};
 pub use lock::LockHolder;
 pub use memory::LinuxMemory;
-pub use process::{MachineMemory, ProcessUse, machine_memory, process_use, raise_open_files_limit};
+pub use process::{machine_memory, process_use, raise_open_files_limit};
 pub use replace::replace_file;
 pub use service_manager::{
     notify_alive, notify_ready, notify_reloading, notify_stopping, watchdog_period,

@@ -137,11 +137,9 @@ pub use lightning_core::db::{PutOptions, Statistics as EngineStatistics};
 pub use lightning_core::error::{
     CorruptionReason, Error as EngineError, IoAction, KeySample, Limit, OptionProblem,
 };
-pub use lightning_platform::{File, IoError, IoErrorKind};
+pub use lightning_platform::{File, IoError, IoErrorKind, MachineMemory, ProcessUse};
 #[doc(hidden)]
-pub use machine::{
-    FileSystemRoom, LocalListener, LocalStream, MachineMemory, ProcessUse, ServiceState,
-};
+pub use machine::{FileSystemRoom, LocalListener, LocalStream, ServiceState};
 pub use options::{Builder, Durability};
 #[doc(hidden)]
 pub use platform::{

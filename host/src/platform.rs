@@ -7,10 +7,8 @@
 //! host crate refuses each of them.
 
 use crate::error::{Error, Reason, Result};
-use crate::machine::{
-    FileSystemRoom, LocalListener, LocalStream, MachineMemory, ProcessUse, ServiceState,
-};
-use lightning_platform::{File, IoErrorKind, Platform};
+use crate::machine::{FileSystemRoom, LocalListener, LocalStream, ServiceState};
+use lightning_platform::{File, IoErrorKind, MachineMemory, Platform, ProcessUse};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -172,17 +170,7 @@ pub fn listen_local(_path: &Path, _timeout: Duration) -> io::Result<Box<dyn Loca
 /// What the system says.
 #[cfg(target_os = "linux")]
 pub fn process_use() -> io::Result<ProcessUse> {
-    let found = lightning_host_linux::process_use()?;
-    Ok(ProcessUse {
-        user_time: found.user_time,
-        system_time: found.system_time,
-        resident_bytes: found.resident_bytes,
-        virtual_bytes: found.virtual_bytes,
-        threads: found.threads,
-        open_files: found.open_files,
-        open_files_max: found.open_files_max,
-        started_unix_seconds: found.started_unix_seconds,
-    })
+    lightning_host_linux::process_use()
 }
 
 /// What this process takes of the machine.
@@ -200,11 +188,7 @@ pub fn process_use() -> io::Result<ProcessUse> {
 /// What the system says.
 #[cfg(target_os = "linux")]
 pub fn machine_memory() -> io::Result<MachineMemory> {
-    let found = lightning_host_linux::machine_memory()?;
-    Ok(MachineMemory {
-        limit_bytes: found.limit_bytes,
-        available_bytes: found.available_bytes,
-    })
+    lightning_host_linux::machine_memory()
 }
 
 /// How much memory there is for this process.

@@ -15,12 +15,14 @@
 extern crate alloc;
 
 mod error;
+mod machine;
 mod memory;
 mod storage;
 mod transform;
 mod wait;
 
 pub use error::{IoError, IoErrorKind};
+pub use machine::{MachineMemory, ProcessUse};
 pub use memory::{Memory, MemoryUse};
 pub use storage::{File, Geometry, ReadRequest, Storage, WriteRequest};
 pub use transform::{Cipher, Codec, PageIdentity, TransformError};

@@ -27,7 +27,7 @@ impl Batch<'_> {
             if queue.bytes > limit {
                 queue.is_broken = true;
                 self.write(begin, |reply| {
-                    reply.error("ERR the transaction is larger than a client's requests may be (limits.query_bytes_max)");
+                    reply.error("ERR the transaction is larger than a client's requests may be (limits.max_query_bytes)");
                 });
                 return;
             }
