@@ -21,6 +21,13 @@ pub const RUN_PARTS_MAX: usize = 48;
 /// The largest wall time the engine takes, in milliseconds since 1970: year 9999.
 pub const WALL_TIME_MAX_MS: u64 = 253_402_300_799_999;
 
+/// The largest sequence, generation, segment number or count: nothing gets there by
+/// counting. A file that states a larger one is damaged, or was made to do harm; below it,
+/// adding a few of them is safe.
+pub const COUNT_MAX: u64 = 1 << 56;
+/// The largest address, in units: with the largest units 4 EiB.
+pub const ADDRESS_MAX: u64 = 1 << 46;
+
 /// The longest key of a database with pages of `page_bytes`: a quarter page.
 #[must_use]
 pub const fn key_bytes_max(page_bytes: usize) -> usize {

@@ -37,7 +37,8 @@ const CORE_LINTS: [&str; 16] = [
 ];
 
 /// Packages that are no members of the workspace.
-const OUTSIDE: [&str; 3] = [
+const OUTSIDE: [&str; 4] = [
+    "fuzz/Cargo.toml",
     "tests/firmware/Cargo.toml",
     "tests/loom/Cargo.toml",
     "tests/peers/Cargo.toml",

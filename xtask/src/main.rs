@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod lint;
 mod loom;
 mod miri;
@@ -51,6 +52,7 @@ enum Command {
     Peers(peers::Arguments),
     Bench(bench::Arguments),
     RedisSuite(redis_suite::Arguments),
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::RedisSuite(arguments) => redis_suite::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

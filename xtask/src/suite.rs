@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
-use crate::{lint, packages, process, proof, redis_suite, size, tidy, workspace};
+use crate::{fuzz, lint, packages, process, proof, redis_suite, size, tidy, workspace};
 
 /// How the suite runs.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,9 @@ pub fn run(settings: Settings) -> Result<Outcome> {
         })
     });
     step("proof", &|| proof::run(&proof::Arguments::default()));
+    step("fuzz", &|| {
+        fuzz::run(&fuzz::Arguments::of_suite(settings.install))
+    });
     summarise(&finished, settings.timing)
 }
 

@@ -14,7 +14,7 @@ use super::keys::{
 use super::page::{BY_KIND, PageHeader, count_of, flags_of, level_of, prefix_bytes_of};
 use super::page_ref::{PageKind, PageRef};
 use crate::error::CorruptionReason;
-use crate::limits::{PAGE_BYTES_MAX, TREE_LEVELS_MAX};
+use crate::limits::{ADDRESS_MAX, COUNT_MAX, PAGE_BYTES_MAX, TREE_LEVELS_MAX};
 use core::cmp::Ordering;
 
 /// Where the prefix of a branch's separators begins.
@@ -356,8 +356,10 @@ fn is_record_valid(branch: &Branch<'_>, index: usize, widths: &Widths) -> bool {
     let child = branch.child(index);
     get_u64(page, ADDRESS_BASE)
         .checked_add(address)
-        .is_some_and(|address| address != 0)
-        && get_u64(page, BIRTH_BASE).checked_add(birth).is_some()
+        .is_some_and(|address| (1..=ADDRESS_MAX).contains(&address))
+        && get_u64(page, BIRTH_BASE)
+            .checked_add(birth)
+            .is_some_and(|birth| birth <= COUNT_MAX)
         && (child.earliest_expiry_ms.is_none()
             || get_u64(page, EXPIRY_BASE).checked_add(expiry).is_some())
         && child.page.units != 0

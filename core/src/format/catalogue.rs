@@ -2,6 +2,7 @@
 
 use super::bytes::{get_u32, get_u64, put};
 use super::page_ref::{PAGE_REF_BYTES, PageRef, encode_optional};
+use crate::limits::{ADDRESS_MAX, COUNT_MAX};
 
 /// Bytes of the catalogue's header.
 pub const CATALOGUE_HEADER_BYTES: usize = 128;
@@ -58,14 +59,18 @@ impl CatalogueHeader {
         if bytes.get(..8) != Some(&MAGIC) || bytes.len() < CATALOGUE_HEADER_BYTES {
             return None;
         }
+        let (generation, entries) = (get_u64(bytes, 8), get_u64(bytes, 72));
+        if generation.max(entries) > COUNT_MAX {
+            return None;
+        }
         Some(Self {
-            generation: get_u64(bytes, 8),
+            generation,
             bytes: get_u32(bytes, 16),
             groups: get_u32(bytes, 20),
             pending: get_u32(bytes, 24),
             runs: get_u32(bytes, 28),
             roots: PageRef::decode(bytes, 32)?,
-            entries: get_u64(bytes, 72),
+            entries,
             merging: get_u32(bytes, 80),
         })
     }
@@ -125,10 +130,14 @@ impl PendingRecord {
     /// Reads a record; `None` is malformed.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (generation, units) = (get_u64(bytes, 0), get_u64(bytes, 48));
+        if generation > COUNT_MAX || units > ADDRESS_MAX {
+            return None;
+        }
         Some(Self {
-            generation: get_u64(bytes, 0),
+            generation,
             head: PageRef::decode(bytes, 8)??,
-            units: get_u64(bytes, 48),
+            units,
         })
     }
 }
@@ -168,10 +177,13 @@ impl RootRecord {
         if bytes.len() != ROOT_RECORD_BYTES {
             return None;
         }
-        let expiry = get_u64(bytes, 48);
+        let (entries, expiry) = (get_u64(bytes, 40), get_u64(bytes, 48));
+        if entries > COUNT_MAX {
+            return None;
+        }
         Some(Self {
             root: PageRef::decode(bytes, 0)?,
-            entries: get_u64(bytes, 40),
+            entries,
             earliest_expiry_ms: (expiry != u64::MAX).then_some(expiry),
             extents_below: get_u32(bytes, 56) & 1 != 0,
         })

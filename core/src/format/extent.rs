@@ -2,6 +2,7 @@
 
 use super::bytes::{get_u32, get_u64, put};
 use super::page_ref::PageKind;
+use crate::limits::{ADDRESS_MAX, COUNT_MAX, VALUE_BYTES_MAX};
 
 /// Bytes of an extent reference.
 pub const EXTENT_REF_BYTES: usize = 32;
@@ -46,7 +47,10 @@ impl ExtentRef {
             crc: get_u32(bytes, 24),
             writing: get_u32(bytes, 28),
         };
-        (bytes.len() == EXTENT_REF_BYTES && found.address > 0 && found.length > 0).then_some(found)
+        let is_sound = (1..=ADDRESS_MAX).contains(&found.address)
+            && (1..=VALUE_BYTES_MAX).contains(&found.length)
+            && found.birth_generation <= COUNT_MAX;
+        (bytes.len() == EXTENT_REF_BYTES && is_sound).then_some(found)
     }
 
     /// The header of a chunk that holds `held` bytes; its page is zeros otherwise.

@@ -13,6 +13,7 @@
 
 use super::bytes::{get_u8, get_u32, get_u64, get_varint, put, put_varint, varint_bytes};
 use super::checksum::Checksum;
+use crate::limits::COUNT_MAX;
 
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 56;
@@ -162,13 +163,17 @@ impl FrameHeader {
         if get_u32(bytes, 52) != expected {
             return None;
         }
+        let (sequence, durable_sequence) = (get_u64(bytes, 16), get_u64(bytes, 24));
+        if sequence.max(durable_sequence) > COUNT_MAX {
+            return None;
+        }
         Some(Self {
             check: get_u32(bytes, 0),
             bytes: length,
             kind,
             predecessor: get_u32(bytes, 12),
-            sequence: get_u64(bytes, 16),
-            durable_sequence: get_u64(bytes, 24),
+            sequence,
+            durable_sequence,
             wall_time_ms: get_u64(bytes, 32),
             origin: get_u32(bytes, 40),
             key_id: get_u32(bytes, 44),

@@ -1,6 +1,7 @@
 //! The reference to a page (FORMAT.md 1.1): where it is, and what must be there.
 
 use super::bytes::{get_16, get_u8, get_u16, get_u64, put};
+use crate::limits::{ADDRESS_MAX, COUNT_MAX};
 
 /// Bytes of a reference in its full form.
 pub const PAGE_REF_BYTES: usize = 40;
@@ -94,14 +95,15 @@ impl PageRef {
         if address == 0 {
             return Some(None);
         }
+        let birth_generation = get_u64(bytes, 8);
         let units = get_u16(bytes, 16);
         let kind = PageKind::of(get_u8(bytes, 19))?;
-        if units == 0 {
+        if units == 0 || address > ADDRESS_MAX || birth_generation > COUNT_MAX {
             return None;
         }
         Some(Some(Self {
             address,
-            birth_generation: get_u64(bytes, 8),
+            birth_generation,
             units,
             level: get_u8(bytes, 18),
             kind,

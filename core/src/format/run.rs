@@ -6,6 +6,7 @@
 
 use super::bytes::{get_u32, get_u64, put};
 use super::page_ref::{PAGE_REF_BYTES, PageRef, encode_optional};
+use crate::limits::COUNT_MAX;
 
 /// Bytes of a run's record in the catalogue.
 pub const RUN_RECORD_BYTES: usize = 208;
@@ -127,7 +128,10 @@ impl RunRecord {
         } else {
             record.first_sequence <= record.last_sequence
         };
-        (is_filter_whole && is_in_order).then_some(record)
+        let are_counts_plausible = [record.last_sequence, record.entries, record.written_bytes]
+            .iter()
+            .all(|count| *count <= COUNT_MAX);
+        (is_filter_whole && is_in_order && are_counts_plausible).then_some(record)
     }
 }
 

@@ -8,6 +8,7 @@
 use super::bytes::{get_16, get_u32, get_u64, put};
 use super::checksum::Checksum;
 use super::superblock::FORMAT_VERSION;
+use crate::limits::COUNT_MAX;
 
 /// Bytes of a segment header.
 pub const SEGMENT_HEADER_BYTES: usize = 512;
@@ -118,7 +119,9 @@ impl SegmentHeader {
     }
 
     fn is_plausible(&self) -> bool {
-        self.number > 0
+        (1..=COUNT_MAX).contains(&self.number)
+            && self.base_sequence <= COUNT_MAX
+            && (self.cut <= COUNT_MAX || self.cut == CUT_NONE)
             && self.block_bytes.is_power_of_two()
             && (16..=65_536).contains(&self.block_bytes)
             && self

@@ -2,7 +2,7 @@
 
 use super::bytes::{get_16, get_u32, get_u64, put};
 use super::checksum::Checksum;
-use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
+use crate::limits::{ADDRESS_MAX, COUNT_MAX, PAGE_BYTES_MAX, PAGE_BYTES_MIN};
 
 /// Bytes of a superblock; the rest of its write block is zeros.
 pub const SUPERBLOCK_BYTES: usize = 512;
@@ -188,6 +188,34 @@ impl Superblock {
         }
     }
 
+    /// Units of the page file; more than any address where there are too many.
+    fn file_units(&self) -> u64 {
+        let block_units = u64::from(self.block_bytes / self.unit_bytes.max(1));
+        self.file_blocks.saturating_mul(block_units)
+    }
+
+    fn are_counts_plausible(&self) -> bool {
+        [
+            self.timeline_sequence,
+            self.generation,
+            self.merged_sequence,
+            self.touched_sequence,
+            self.durable_sequence,
+            self.first_segment,
+        ]
+        .iter()
+        .all(|count| *count <= COUNT_MAX)
+    }
+
+    fn is_catalogue_in_file(&self) -> bool {
+        self.catalogue.iter().all(|copy| {
+            let units = u64::from(copy.bytes.div_ceil(self.unit_bytes));
+            copy.address
+                .checked_add(units)
+                .is_some_and(|end| end <= self.file_units())
+        })
+    }
+
     fn is_plausible(&self) -> bool {
         let power = |number: u32| number.is_power_of_two();
         let page_range = PAGE_BYTES_MIN as u32..=PAGE_BYTES_MAX as u32;
@@ -202,7 +230,9 @@ impl Superblock {
             && (self.check_bytes == 4 || self.check_bytes == 16)
             && self.generation > 0
             && self.file_blocks >= 2
-            && self.file_blocks <= u64::MAX / u64::from(self.block_bytes) / 2
+            && self.file_units() <= ADDRESS_MAX
+            && self.are_counts_plausible()
+            && self.is_catalogue_in_file()
     }
 }
 

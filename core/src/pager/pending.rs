@@ -35,7 +35,7 @@ impl PageStore {
 
     pub(super) fn release_range(&mut self, pager: &Pager, address: u64, units: u64) -> Result<()> {
         if self.joins_last(address, units) {
-            self.building_units += units;
+            self.building_units = self.building_units.saturating_add(units);
             return Ok(());
         }
         self.list_range(pager, address, units)
@@ -51,7 +51,7 @@ impl PageStore {
         let units_here = u32::try_from(units).map_err(|_| Error::Internal(40))?;
         put_pending_entry(&mut self.building, index, address, units_here);
         self.building_entries += 1;
-        self.building_units += units;
+        self.building_units = self.building_units.saturating_add(units);
         Ok(())
     }
 
@@ -65,9 +65,10 @@ impl PageStore {
         let Ok(whole) = u32::try_from(u64::from(length) + units) else {
             return false;
         };
-        let start = if start + u64::from(length) == address {
+        // Addresses may be anything in a file that was made to do harm.
+        let start = if start.checked_add(u64::from(length)) == Some(address) {
             start
-        } else if address + units == start {
+        } else if address.checked_add(units) == Some(start) {
             address
         } else {
             return false;
@@ -82,7 +83,7 @@ impl PageStore {
             let newest = self.pending.get(self.pending_count - 1).copied().flatten();
             if let Some(newest) = newest {
                 self.building_next = Some(newest.head);
-                self.building_units += newest.units;
+                self.building_units = self.building_units.saturating_add(newest.units);
                 self.coalesces = true;
             }
         }

@@ -139,11 +139,18 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     }
 }
 
-/// Every file that is text; binary ones (golden files) have no rules here.
+/// Inputs of the fuzz targets: bytes, even where they could be read as text.
+const INPUTS: &str = "fuzz/corpus/";
+
+/// Every file that is text; binary ones (golden files, inputs of fuzz targets) have no
+/// rules here.
 fn read_files() -> Result<Vec<SourceFile>> {
     let root = workspace::root();
     let mut files = Vec::new();
     for path in workspace::files()? {
+        if path.starts_with(INPUTS) {
+            continue;
+        }
         let bytes = fs::read(root.join(&path)).with_context(|| format!("cannot read {path}"))?;
         if bytes.contains(&0) {
             continue;

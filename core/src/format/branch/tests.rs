@@ -54,14 +54,14 @@ fn random_children(
     let (address, birth, size, units) = (bits(random), bits(random), bits(random), bits(random));
     let expiry = [0, 1, 7, 8, 9, 16, 40, 48][random.below(8)];
     let (is_random_expiry, extents) = (random.below(10) == 0, random.below(3));
-    let base = wide(random, 60);
+    let base = wide(random, 55);
     let mut keys = random.keys(count, page_bytes / 4);
     if keys.is_empty() {
         keys.push(Vec::new());
     }
     keys.into_iter()
         .map(|separator| {
-            let mut child = child_at(level, wide(random, address).max(1));
+            let mut child = child_at(level, wide(random, address.min(46)).max(1));
             child.page.birth_generation = base + wide(random, birth);
             child.page.units = wide(random, units.min(16)).max(1) as u16;
             child.count = wide(random, size);

@@ -68,16 +68,13 @@ pub enum EditError {
 /// # Errors
 /// Why the file is as it was.
 pub fn set(file: &Path, sources: &Sources, key: &str, text: &str) -> Result<Edit, EditError> {
-    let setting = find(key, Origin::CommandLine).map_err(EditError::Argument)?;
-    let value = setting.kind.read_text(text).map_err(|refusal| {
-        let kind = &setting.kind;
-        let problem = file::refused(Origin::CommandLine, setting.key(), kind, refusal);
-        EditError::Argument(problem.into())
-    })?;
     let old_text = file::read_text(file).map_err(EditError::File)?;
-    let (new_text, was_written) = edited(file, &old_text, setting, &value)?;
-    let file_only = sources.of_file_alone(file);
-    Configuration::load_text(&file_only, &new_text).map_err(EditError::File)?;
+    let Changed {
+        setting,
+        value,
+        text: new_text,
+        was_written,
+    } = changed(file, sources, &old_text, key, text)?;
     if new_text != old_text {
         lightning_db::replace_file(file, new_text.as_bytes()).map_err(|error| {
             EditError::Unwritable {
@@ -105,6 +102,53 @@ pub fn set(file: &Path, sources: &Sources, key: &str, text: &str) -> Result<Edit
         after: after.into_iter().next().map_or(value, |(_, value)| value),
         effect: setting.effect,
         overridden_by,
+    })
+}
+
+/// What [`set`] would write to `file`, if `contents` stood in it.
+///
+/// # Errors
+/// As [`set`], but for reading and writing.
+pub fn text_with(
+    file: &Path,
+    sources: &Sources,
+    contents: &str,
+    key: &str,
+    text: &str,
+) -> Result<String, EditError> {
+    changed(file, sources, contents, key, text).map(|changed| changed.text)
+}
+
+/// A file's text with one setting changed.
+struct Changed {
+    setting: &'static Setting,
+    value: Value,
+    text: String,
+    /// Whether the setting stood in it before.
+    was_written: bool,
+}
+
+fn changed(
+    file: &Path,
+    sources: &Sources,
+    contents: &str,
+    key: &str,
+    text: &str,
+) -> Result<Changed, EditError> {
+    let setting = find(key, Origin::CommandLine).map_err(EditError::Argument)?;
+    let value = setting.kind.read_text(text).map_err(|refusal| {
+        let kind = &setting.kind;
+        let problem = file::refused(Origin::CommandLine, setting.key(), kind, refusal);
+        EditError::Argument(problem.into())
+    })?;
+    let (text, was_written) = edited(file, contents, setting, &value)?;
+    let file_only = sources.of_file_alone(file);
+    Configuration::load_text(&file_only, &text).map_err(EditError::File)?;
+    Ok(Changed {
+        setting,
+        value,
+        text,
+        was_written,
     })
 }
 

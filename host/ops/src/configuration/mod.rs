@@ -54,7 +54,7 @@ mod typed;
 mod value;
 
 pub use difference::{Change, Difference, difference};
-pub use edit::{Edit, EditError, set};
+pub use edit::{Edit, EditError, set, text_with};
 pub use load::{Entry, Loaded, find};
 pub use nearest::Suggestion;
 pub use origin::{Origin, Sources};
