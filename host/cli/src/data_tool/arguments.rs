@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +15,17 @@ Examples:
   lightning-db dump --data ./demo > people.jsonl  and get them back
   mdb_dump ./lmdb | lightning-db load --data ./demo --format mdb
                                                   take over a database of LMDB
+  lightning-db shell --data ./demo                type commands one after the other
+  lightning-db get --port 7379 user:1             ask a running service
+  lightning-db dump --url redis://db.example:7379/1 --format csv
+                                                  its database 1, as CSV
+
+Where the data are:
+  --data names a directory that no other process has open; --url, or --host and --port, a
+  running service, which is spoken to as clients of Redis do. Tables of a service are its
+  databases: default is 0, db1 is 1. A password comes from --password-file or from
+  REDISCLI_AUTH. A service shows no metadata bytes, and what it changes meanwhile may
+  stand in what is read from it, or not.
 
 Text:
   Keys and values are bytes. On the command line and in output for people, UTF-8
@@ -25,10 +37,10 @@ Exit codes:
   0  fine
   1  a finding: the key or table is not there
   2  failed; or verify found damage
-  3  the directory could not be reached: absent, in use, or not permitted
+  3  the directory or service could not be reached: absent, in use, or not permitted
   64 the command line is wrong";
 
-/// Puts data into a Lightning DB directory and gets it out.
+/// Puts data into a Lightning DB directory or service and gets it out.
 #[derive(Debug, Parser)]
 #[command(
     name = "lightning-db",
@@ -47,11 +59,14 @@ pub struct Arguments {
 }
 
 /// Options of all commands; they stand before or after the command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct GlobalOptions {
     /// The directory of the database
     #[arg(long, value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
+    /// Where a running service is
+    #[command(flatten)]
+    pub service: ServiceOptions,
     /// The table [default: default]
     #[arg(long, value_name = "NAME", global = true)]
     pub table: Option<String>,
@@ -64,6 +79,33 @@ pub struct GlobalOptions {
     /// Print no notes and no progress bar
     #[arg(long, short, global = true)]
     pub quiet: bool,
+}
+
+/// Where a running service is, and how to come in.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "A running service")]
+pub struct ServiceOptions {
+    /// Its URL: redis://[USER@]HOST[:PORT][/N], or rediss:// for TLS
+    #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["host", "port"])]
+    pub url: Option<String>,
+    /// Its host [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST", global = true)]
+    pub host: Option<String>,
+    /// Its port [default: 7379]
+    #[arg(long, short, value_name = "PORT", global = true)]
+    pub port: Option<u16>,
+    /// The user to come in as
+    #[arg(long, value_name = "NAME", global = true)]
+    pub user: Option<String>,
+    /// The file whose first line is the password
+    #[arg(long, value_name = "FILE", global = true)]
+    pub password_file: Option<PathBuf>,
+    /// Speak TLS
+    #[arg(long, global = true)]
+    pub tls: bool,
+    /// The certificates that may have signed the service's, as PEM; means --tls, too
+    #[arg(long, value_name = "FILE", global = true)]
+    pub cacert: Option<PathBuf>,
 }
 
 /// What to do.
@@ -89,20 +131,24 @@ pub enum Command {
     Dump(DumpOptions),
     /// Print what the database is and holds
     ///
-    /// With --json: {"path":…,"page_bytes":…,"key_bytes_max":…,"value_bytes_max":…,
+    /// With --json: of a directory {"path":…,"page_bytes":…,"key_bytes_max":…,"value_bytes_max":…,
     /// "file_bytes":…,"used_bytes":…,"last_commit":…,
-    /// "tables":[{"name":…,"entries":…}]}
+    /// "tables":[{"name":…,"entries":…}]}; of a service {"url":…,"version":…,"process":…,
+    /// "uptime_seconds":…,"tables":[…]}
     #[command(verbatim_doc_comment)]
     Info,
     /// Read everything and check it
     ///
-    /// Reads every page and the log, and changes nothing. Exits 2 and names file, place
+    /// Reads every page and the log of a directory, and changes nothing. A running service
+    /// does the same for `lightning-cli verify integrity`. Exits 2 and names file, place
     /// and reason where something is damaged, and 1 where space is lost but no data.
     ///
     /// With --json: {"path":…,"sound":true,"tables":…,"entries":…,"pages":…,
     /// "large_values":…,"leaked_units":…}, or {"path":…,"sound":false,"code":…,"error":…}
     #[command(verbatim_doc_comment)]
     Verify,
+    /// Type commands one after the other
+    Shell(ShellOptions),
     /// Print a script that completes this program's command lines
     #[command(after_help = "\
 Example:
@@ -137,7 +183,7 @@ pub struct GetOptions {
     /// The key
     pub key: OsString,
     /// Print the value's bytes and nothing else, not even a newline
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     pub raw: bool,
 }
 
@@ -148,13 +194,17 @@ Makes directory and table where there are none, and returns when the value is du
 
 Examples:
   lightning-db put --data ./demo user:1 Ada
-  lightning-db put --data ./demo --hex 00ff 68656c6c6f")]
+  lightning-db put --data ./demo --hex 00ff 68656c6c6f
+  lightning-db put --data ./demo session:7 abc --expire 15m")]
 pub struct PutOptions {
     /// The key
     pub key: OsString,
     /// The value
     #[arg(allow_negative_numbers = true)]
     pub value: OsString,
+    /// Let the entry expire after this time: 90, 500ms, 15m, 24h, 7d
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    pub expire: Option<Duration>,
 }
 
 /// Options of `delete`.
@@ -172,7 +222,8 @@ pub struct DeleteOptions {
 /// Options of `scan`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints key, tab and value on each line.
+Prints key, tab and value on each line. On a service, --from begins to read where the keys
+begin that look alike in both bounds, and --reverse collects the keys first.
 
 Examples:
   lightning-db scan --data ./demo --prefix user: --limit 10
@@ -202,6 +253,8 @@ pub struct ScanOptions {
 pub enum Format {
     /// JSON Lines: one object on each line
     Jsonl,
+    /// Rows of fields with commas between, the columns' names in the first
+    Csv,
     /// What LMDB's `mdb_dump` writes and `mdb_load` reads
     Mdb,
 }
@@ -215,11 +268,16 @@ JSON Lines have an entry on each line: {\"key\":…,\"value\":…}, and where it
 \"expiry_ms\" (milliseconds since 1970) and \"metadata\" (0 to 255). What is not UTF-8 stands
 as \"key_hex\" or \"value_hex\".
 
+CSV has the names of its columns in the first row: key, value, and where they are wanted
+expiry_ms and metadata. Keys and values are text as on the command line, with \\xHH for what
+is not UTF-8; with --hex, or in columns called key_hex and value_hex, they are digits.
+
 In the mdb form a database of a name goes into the table of that name, unless --table says
 otherwise. Its header is kept, so that `dump --format mdb` gives it back.
 
 Examples:
   lightning-db load --data ./demo people.jsonl
+  lightning-db load --data ./demo people.csv --format csv
   mdb_dump -a ./lmdb | lightning-db load --data ./demo --format mdb
   lightning-db load --data ./demo --ack big.jsonl   prints what is durable
   lightning-db load --data ./demo --skip 120000 big.jsonl
@@ -250,6 +308,7 @@ A table that came from LMDB gets its header back; another one a map of twice its
 
 Examples:
   lightning-db dump --data ./demo people.jsonl
+  lightning-db dump --data ./demo --format csv > people.csv
   lightning-db dump --data ./demo --format mdb | mdb_load ./lmdb")]
 pub struct DumpOptions {
     /// The file, which is complete when it has this name; standard output where
@@ -261,6 +320,27 @@ pub struct DumpOptions {
     /// All tables, one after the other (mdb only)
     #[arg(long, conflicts_with = "table")]
     pub all_tables: bool,
+}
+
+/// Options of `shell`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Commands are those of this program and a few more; `help` lists them. On a terminal, lines
+are edited and kept in a history file (those that begin with a blank are not), the tab key
+completes commands, tables and keys, and entries are printed as tables. Elsewhere commands
+are read line by line, entries are printed as by `scan`, and the first command that fails
+ends it all: the exit code is that command's, or 1 where something was not there.
+
+A directory is this process's alone as long as the shell runs, unless --read-only is given.
+
+Examples:
+  lightning-db shell --data ./demo
+  lightning-db shell --port 7379
+  printf 'put a 1\\nput b 2\\nscan\\n' | lightning-db shell --data ./demo --json")]
+pub struct ShellOptions {
+    /// Change nothing: others may read the directory, too
+    #[arg(long)]
+    pub read_only: bool,
 }
 
 #[cfg(test)]

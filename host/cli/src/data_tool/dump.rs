@@ -1,15 +1,17 @@
 //! `dump`: all entries of one table, or of all, to a file.
 //!
-//! All tables of one dump are read in one transaction. A file gets its name when
-//! it is complete and durable; what is there before stays until then.
+//! A directory doesn't change while it is open for reading, so that all tables of one
+//! dump are of one moment; a service goes on meanwhile. A file gets its name when it is
+//! complete and durable; what is there before stays until then.
 
 use super::arguments::{DumpOptions, Format};
-use super::{Context, DEFAULT_TABLE, mdb_headers};
+use super::place::Purpose;
+use super::store::{Selection, Store};
+use super::{Context, DEFAULT_TABLE};
 use crate::failure::{Exit, Failure};
 use crate::formats::mdb::{self, Header, LMDB_KEY_BYTES_MAX, MapEstimate};
-use crate::formats::{RecordRef, json_lines};
+use crate::formats::{RecordRef, csv, json_lines};
 use crate::terminal::Progress;
-use lightning_db::{Database, ReadTransaction, Table};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -20,24 +22,23 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 pub(super) fn dump(context: &Context<'_>, options: &DumpOptions) -> Result<Exit, Failure> {
     if options.all_tables && options.format != Format::Mdb {
         return Err(Failure::usage(
-            "--all-tables needs --format mdb: JSON Lines have no place for a table's name",
+            "--all-tables needs --format mdb: the others have no place for a table's name",
         ));
     }
-    let database = context.open_read_only()?;
+    let table = context.table_name()?;
+    let mut store = context.open(Purpose::Read)?;
     let tables = if options.all_tables {
-        database.tables()?
+        store.tables()?
     } else {
-        vec![context.existing_table(&database)?]
+        vec![table]
     };
-    let read = database.begin_read()?;
     let mut entries = 0;
     for table in &tables {
-        entries += read.open(table)?.len_estimate();
+        entries += store.count_estimate(table)?;
     }
     let mut dump = Dump {
         context,
-        database: &database,
-        read: &read,
+        store: &mut *store,
         progress: Progress::of_entries(entries, context.global.quiet),
         written: 0,
         left_out: LeftOut::default(),
@@ -125,8 +126,7 @@ impl LeftOut {
 
 struct Dump<'a> {
     context: &'a Context<'a>,
-    database: &'a Database,
-    read: &'a ReadTransaction,
+    store: &'a mut dyn Store,
     progress: Progress,
     written: u64,
     left_out: LeftOut,
@@ -135,7 +135,7 @@ struct Dump<'a> {
 impl Dump<'_> {
     fn write_tables(
         &mut self,
-        tables: &[Table],
+        tables: &[String],
         format: Format,
         out: &mut impl Write,
         fault: &dyn Fn(&io::Error) -> Failure,
@@ -143,6 +143,7 @@ impl Dump<'_> {
         for table in tables {
             match format {
                 Format::Jsonl => self.write_json_lines(table, out, fault)?,
+                Format::Csv => self.write_csv(table, out, fault)?,
                 Format::Mdb => self.write_mdb(table, out, fault)?,
             }
         }
@@ -151,7 +152,7 @@ impl Dump<'_> {
 
     fn write_json_lines(
         &mut self,
-        table: &Table,
+        table: &str,
         out: &mut impl Write,
         fault: &dyn Fn(&io::Error) -> Failure,
     ) -> Result<(), Failure> {
@@ -161,9 +162,21 @@ impl Dump<'_> {
         })
     }
 
+    fn write_csv(
+        &mut self,
+        table: &str,
+        out: &mut impl Write,
+        fault: &dyn Fn(&io::Error) -> Failure,
+    ) -> Result<(), Failure> {
+        let always_hex = self.context.global.hex;
+        let mut writer = csv::Writer::new(out, always_hex).map_err(|error| fault(&error))?;
+        self.for_each(table, fault, |_, record| writer.write(record))?;
+        writer.finish().map_err(|error| fault(&error))
+    }
+
     fn write_mdb(
         &mut self,
-        table: &Table,
+        table: &str,
         out: &mut impl Write,
         fault: &dyn Fn(&io::Error) -> Failure,
     ) -> Result<(), Failure> {
@@ -181,15 +194,16 @@ impl Dump<'_> {
 
     /// The header that came with the table, or a new one. A map that the table
     /// has outgrown is enlarged.
-    fn mdb_header(&self, table: &Table) -> Result<Header, Failure> {
-        let kept = mdb_headers::kept(self.database, self.read, table.name())?;
+    fn mdb_header(&mut self, table: &str) -> Result<Header, Failure> {
+        let kept = self.store.kept_header(table)?;
         let mut estimate = MapEstimate::default();
-        self.read.open(table)?.for_each(.., |entry| {
-            estimate.add(entry.key.len(), entry.value.len());
-            ControlFlow::Continue(())
-        })?;
+        self.store
+            .scan(table, &Selection::default(), &mut |record| {
+                estimate.add(record.key.len(), record.value.len());
+                ControlFlow::Continue(())
+            })?;
         let Some(header) = kept else {
-            let name = Some(table.name()).filter(|name| *name != DEFAULT_TABLE);
+            let name = Some(table).filter(|name| *name != DEFAULT_TABLE);
             return Ok(Header::new(name, estimate.map_bytes()));
         };
         match header.map_bytes() {
@@ -206,26 +220,23 @@ impl Dump<'_> {
 
     fn for_each(
         &mut self,
-        table: &Table,
+        table: &str,
         fault: &dyn Fn(&io::Error) -> Failure,
         mut write: impl FnMut(&mut LeftOut, RecordRef<'_>) -> io::Result<()>,
     ) -> Result<(), Failure> {
         let mut failure = None;
-        self.read.open(table)?.for_each(.., |entry| {
-            let record = RecordRef {
-                key: entry.key,
-                value: entry.value,
-                expiry_ms: entry.expiry_ms,
-                metadata: entry.metadata,
-            };
-            if let Err(error) = write(&mut self.left_out, record) {
-                failure = Some(fault(&error));
-                return ControlFlow::Break(());
-            }
-            self.written += 1;
-            self.progress.set(self.written, self.written);
-            ControlFlow::Continue(())
-        })?;
+        let (left_out, progress, written) =
+            (&mut self.left_out, &mut self.progress, &mut self.written);
+        self.store
+            .scan(table, &Selection::default(), &mut |record| {
+                if let Err(error) = write(left_out, record) {
+                    failure = Some(fault(&error));
+                    return ControlFlow::Break(());
+                }
+                *written += 1;
+                progress.set(*written, *written);
+                ControlFlow::Continue(())
+            })?;
         failure.map_or(Ok(()), Err)
     }
 }

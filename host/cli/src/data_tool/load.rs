@@ -2,16 +2,17 @@
 //!
 //! What `--ack` prints counts records of the input from its beginning, those
 //! that `--skip` left out included, so that the last number printed is what to
-//! skip when the load is resumed. A batch ends early where a transaction is full.
+//! skip when the load is resumed. A batch ends early where a transaction or a request
+//! is full.
 
 use super::arguments::{Format, LoadOptions};
-use super::mdb_headers;
+use super::place::Purpose;
+use super::store::{Store, Taken};
 use super::{Context, DEFAULT_TABLE, print_json};
 use crate::failure::{Exit, Failure};
 use crate::formats::mdb::Header;
-use crate::formats::{FormatError, Record, json_lines, mdb, text};
+use crate::formats::{FormatError, Record, csv, json_lines, mdb, text};
 use crate::terminal::Progress;
-use lightning_db::{Database, EngineError, Limit, PutOptions, Reason, Table, WriteTransaction};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -41,25 +42,34 @@ pub(super) fn load(context: &Context<'_>, options: &LoadOptions) -> Result<Exit,
             )
         }
     };
-    let database = context.open_or_create()?;
+    let table = context.table_name()?;
+    let mut store = context.open(Purpose::Make)?;
     let mut loader = Loader {
         context,
         options,
-        database: &database,
+        store: &mut *store,
+        table,
         source: file,
-        transaction: None,
         in_batch: 0,
         seen: 0,
         durable: 0,
+        metadata_left_out: 0,
         progress: Progress::of_bytes(input_bytes, context.global.quiet),
     };
     let loaded = match options.format {
         Format::Jsonl => loader.load_json_lines(input),
+        Format::Csv => loader.load_csv(input),
         Format::Mdb => loader.load_mdb(input),
     };
     let durable = loader.durable;
     let seen = loader.seen;
+    let metadata_left_out = loader.metadata_left_out;
     drop(loader);
+    if metadata_left_out > 0 {
+        context.note(&format_args!(
+            "{metadata_left_out} metadata bytes were left out: a service has no place for them"
+        ));
+    }
     if let Err(mut failure) = loaded {
         if durable > 0
             && let Some(message) = &mut failure.message
@@ -70,7 +80,7 @@ pub(super) fn load(context: &Context<'_>, options: &LoadOptions) -> Result<Exit,
         }
         return Err(failure);
     }
-    database.close()?;
+    store.close()?;
     if seen < options.skip {
         context.note(&format_args!(
             "the input has {seen} records, fewer than --skip {}: nothing was loaded",
@@ -87,21 +97,38 @@ pub(super) fn load(context: &Context<'_>, options: &LoadOptions) -> Result<Exit,
 struct Loader<'a> {
     context: &'a Context<'a>,
     options: &'a LoadOptions,
-    database: &'a Database,
+    store: &'a mut dyn Store,
+    table: String,
     source: Option<&'a Path>,
-    transaction: Option<WriteTransaction>,
     in_batch: u64,
     /// Records of the input that were read.
     seen: u64,
     /// Records of the input that are durable, or were left out.
     durable: u64,
+    metadata_left_out: u64,
     progress: Progress,
 }
 
 impl Loader<'_> {
     fn load_json_lines(&mut self, input: impl BufRead) -> Result<(), Failure> {
-        let table = self.database.table(self.context.table_name())?;
+        let table = self.table.clone();
+        self.store.make_table(&table)?;
         let mut reader = json_lines::Reader::new(input);
+        let mut record = Record::default();
+        while reader
+            .next(&mut record)
+            .map_err(|error| self.input_failure(&error))?
+        {
+            self.take(&table, &record, reader.line())?;
+            self.progress.set(reader.bytes_read(), self.seen);
+        }
+        self.commit()
+    }
+
+    fn load_csv(&mut self, input: impl BufRead) -> Result<(), Failure> {
+        let table = self.table.clone();
+        self.store.make_table(&table)?;
+        let mut reader = csv::Reader::new(input, self.context.global.hex);
         let mut record = Record::default();
         while reader
             .next(&mut record)
@@ -129,8 +156,9 @@ impl Loader<'_> {
                 );
                 return Err(self.failure_at(reader.line(), &message));
             }
-            let table = self.database.table(&name)?;
-            mdb_headers::keep(self.transaction()?, &name, &header)?;
+            let table = name.clone();
+            self.store.make_table(&table)?;
+            self.store.keep_header(&table, &header)?;
             let mut last_key = None;
             while reader
                 .next(&mut record)
@@ -163,8 +191,8 @@ impl Loader<'_> {
 
     /// The table that a database goes into.
     fn table_for(&self, header: &Header, line: u64) -> Result<String, Failure> {
-        if let Some(table) = &self.context.global.table {
-            return Ok(table.clone());
+        if let Some(table) = self.context.named_table()? {
+            return Ok(table);
         }
         let Some(name) = header.database() else {
             return Ok(DEFAULT_TABLE.to_owned());
@@ -178,38 +206,29 @@ impl Loader<'_> {
         })
     }
 
-    fn transaction(&mut self) -> Result<&mut WriteTransaction, Failure> {
-        let transaction = match self.transaction.take() {
-            Some(transaction) => transaction,
-            None => self.database.begin_write()?,
-        };
-        Ok(self.transaction.insert(transaction))
-    }
-
     /// Takes a record whose last line is `line`.
-    fn take(&mut self, table: &Table, record: &Record, line: u64) -> Result<(), Failure> {
+    fn take(&mut self, table: &str, record: &Record, line: u64) -> Result<(), Failure> {
         self.seen += 1;
         if self.seen <= self.options.skip {
             self.durable = self.seen;
             return Ok(());
         }
-        let options = PutOptions {
-            expiry_ms: record.expiry_ms,
-            metadata: record.metadata,
-        };
+        if record.metadata.is_some() && !self.store.has_metadata() {
+            self.metadata_left_out += 1;
+        }
         loop {
-            let put = self
-                .transaction()?
-                .put_with(table, &record.key, &record.value, options);
-            match put {
-                Ok(()) => break,
-                Err(error) if self.in_batch > 0 && is_full(error.reason()) => {
+            match self.store.put(table, record.borrow()) {
+                Ok(Taken::Yes) => break,
+                Ok(Taken::Full) => {
                     // This record is not in it.
                     self.seen -= 1;
                     self.commit()?;
                     self.seen += 1;
                 }
-                Err(error) => return Err(self.failure_at(line, &error.to_string())),
+                Err(failure) if failure.exit == Exit::Failed => {
+                    return Err(self.failure_at(line, &failure.to_string()));
+                }
+                Err(failure) => return Err(failure),
             }
         }
         self.in_batch += 1;
@@ -221,10 +240,10 @@ impl Loader<'_> {
 
     /// Makes durable what was taken.
     fn commit(&mut self) -> Result<(), Failure> {
-        let Some(transaction) = self.transaction.take() else {
+        self.store.commit()?;
+        if self.in_batch == 0 {
             return Ok(());
-        };
-        transaction.commit()?;
+        }
         self.in_batch = 0;
         self.durable = self.seen;
         if self.options.ack {
@@ -253,14 +272,4 @@ impl Loader<'_> {
     fn input_failure(&self, error: &FormatError) -> Failure {
         Failure::new(Exit::Failed, format!("{}: {error}", self.source()))
     }
-}
-
-fn is_full(reason: &Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Engine(EngineError::OverLimit {
-            limit: Limit::TransactionBytes,
-            ..
-        })
-    )
 }

@@ -1,4 +1,4 @@
-//! `lightning-db`: gets data into a database directory and out of it.
+//! `lightning-db`: gets data into a database and out of it.
 //!
 //! | module | commands |
 //! |---|---|
@@ -7,17 +7,22 @@
 //! | `scan` | `scan`, `count` |
 //! | `load`, `dump` | the same names |
 //! | `inspect` | `info`, `verify` |
+//! | `shell` | `shell`: all of them, one after the other |
 //!
-//! What reads opens the directory read-only; `put`, `delete` and `load` own it
-//! while they run.
+//! All of them work on a [`store`]: a directory, or the database of a running service;
+//! [`place`] finds out which. What reads opens a directory read-only; `put`, `delete`
+//! and `load` own it while they run, and `shell` does unless it is to read only.
 
 pub mod arguments;
 mod dump;
 mod inspect;
 mod load;
 mod mdb_headers;
+mod place;
 mod point;
 mod scan;
+mod shell;
+mod store;
 
 use crate::failure::{Exit, Failure};
 use crate::formats::{hex, text};
@@ -26,10 +31,8 @@ pub(crate) use crate::output::{print_json, write_out};
 use crate::terminal;
 use arguments::{Arguments, Command, GlobalOptions};
 use clap::{CommandFactory, Parser};
-use lightning_db::{Database, Table};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// The program's name, in messages.
@@ -59,6 +62,7 @@ fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Delete(options) => point::delete(&context, options),
         Command::Scan(options) => scan::scan(&context, options),
         Command::Count => scan::count(&context),
+        Command::Shell(options) => shell::shell(&context, options),
         Command::Load(options) => load::load(&context, options),
         Command::Dump(options) => dump::dump(&context, options),
         Command::Info => inspect::info(&context),
@@ -86,66 +90,6 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The data directory.
-    pub(crate) fn directory(&self) -> Result<&Path, Failure> {
-        self.global
-            .data
-            .as_deref()
-            .ok_or_else(|| Failure::usage("--data DIR is missing: the directory of the database"))
-    }
-
-    /// Opens the database without changing anything.
-    pub(crate) fn open_read_only(&self) -> Result<Database, Failure> {
-        Ok(Database::open_read_only(self.directory()?)?)
-    }
-
-    /// Opens the database for writing; it has to be there.
-    pub(crate) fn open_existing(&self) -> Result<Database, Failure> {
-        Ok(Database::builder().create(false).open(self.directory()?)?)
-    }
-
-    /// Opens the database, and makes it where there is none.
-    pub(crate) fn open_or_create(&self) -> Result<Database, Failure> {
-        let directory = self.directory()?;
-        let is_new = !directory.exists();
-        let database = Database::open(directory)?;
-        if is_new {
-            self.note(&format_args!("created {}", directory.display()));
-        }
-        Ok(database)
-    }
-
-    /// The table's name.
-    pub(crate) fn table_name(&self) -> &str {
-        self.global.table.as_deref().unwrap_or(DEFAULT_TABLE)
-    }
-
-    /// The table, which has to be there.
-    pub(crate) fn existing_table(&self, database: &Database) -> Result<Table, Failure> {
-        let name = self.table_name();
-        if let Some(table) = database.existing_table(name)? {
-            return Ok(table);
-        }
-        let tables = database.tables()?;
-        let names: Vec<String> = tables
-            .iter()
-            .map(|table| format!("\"{}\"", text::escape(table.name().as_bytes())))
-            .collect();
-        let there = if names.is_empty() {
-            "there is none yet".to_owned()
-        } else {
-            format!("there are {}", names.join(", "))
-        };
-        Err(Failure::new(
-            Exit::Finding,
-            format!(
-                "{}: no table \"{}\"; {there}",
-                database.path().display(),
-                text::escape(name.as_bytes())
-            ),
-        ))
-    }
-
     /// The bytes of a key or value of the command line.
     pub(crate) fn bytes_of(&self, name: &str, given: &OsStr) -> Result<Vec<u8>, Failure> {
         let given = given.as_encoded_bytes();

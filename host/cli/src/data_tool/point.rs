@@ -1,63 +1,85 @@
 //! `get`, `put` and `delete`.
 
 use super::arguments::{DeleteOptions, GetOptions, PutOptions};
+use super::place::Purpose;
+use super::store::{Store, Taken};
 use super::{Context, print_json, write_out};
 use crate::failure::{Exit, Failure};
-use crate::formats::{RecordRef, json_lines};
+use crate::formats::{Record, json_lines};
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 pub(super) fn get(context: &Context<'_>, options: &GetOptions) -> Result<Exit, Failure> {
+    if options.raw && context.global.json {
+        return Err(Failure::usage(
+            "--raw prints bytes, and --json text: leave out one",
+        ));
+    }
     let key = context.bytes_of("KEY", &options.key)?;
-    let database = context.open_read_only()?;
-    let table = context.existing_table(&database)?;
-    let read = database.begin_read()?;
-    let Some(value) = read.get(&table, &key)? else {
+    let table = context.table_name()?;
+    let mut store = context.open(Purpose::Read)?;
+    let Some(record) = store.get(&table, &key)? else {
         return Ok(Exit::Finding);
     };
     write_out(|out| {
         if context.global.json {
-            let record = RecordRef {
-                key: &key,
-                value: &value,
-                expiry_ms: value.expiry_ms(),
-                metadata: value.metadata(),
-            };
-            json_lines::write(out, record, context.global.hex)
+            json_lines::write(out, record.borrow(), context.global.hex)
         } else if options.raw {
-            out.write_all(&value)
+            out.write_all(&record.value)
         } else {
-            writeln!(out, "{}", context.text_of(&value))
+            writeln!(out, "{}", context.text_of(&record.value))
         }
     })
 }
 
 pub(super) fn put(context: &Context<'_>, options: &PutOptions) -> Result<Exit, Failure> {
-    let key = context.bytes_of("KEY", &options.key)?;
-    let value = context.bytes_of("VALUE", &options.value)?;
-    let database = context.open_or_create()?;
-    let table = database.table(context.table_name())?;
-    database.put(&table, &key, &value)?;
-    database.close()?;
+    let record = record_of(context, options)?;
+    let table = context.table_name()?;
+    let mut store = context.open(Purpose::Make)?;
+    take(&mut *store, &table, &record)?;
+    store.commit()?;
+    store.close()?;
     if context.global.json {
-        return print_json(&serde_json::json!({"table": table.name(), "stored": 1}));
+        return print_json(&serde_json::json!({"table": table, "stored": 1}));
     }
     Ok(Exit::Fine)
 }
 
+/// The entry that the command line gives.
+pub(super) fn record_of(context: &Context<'_>, options: &PutOptions) -> Result<Record, Failure> {
+    Ok(Record {
+        key: context.bytes_of("KEY", &options.key)?,
+        value: context.bytes_of("VALUE", &options.value)?,
+        expiry_ms: options.expire.map(expiry_in),
+        metadata: None,
+    })
+}
+
+/// The time of expiry, in milliseconds since 1970, of what expires `duration` from now.
+pub(super) fn expiry_in(duration: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let at = now.unwrap_or_default().saturating_add(duration);
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes an entry, with what was taken before it committed where there is no room.
+pub(super) fn take(store: &mut dyn Store, table: &str, record: &Record) -> Result<(), Failure> {
+    while store.put(table, record.borrow())? == Taken::Full {
+        store.commit()?;
+    }
+    Ok(())
+}
+
 pub(super) fn delete(context: &Context<'_>, options: &DeleteOptions) -> Result<Exit, Failure> {
     let key = context.bytes_of("KEY", &options.key)?;
-    let database = context.open_existing()?;
-    let table = context.existing_table(&database)?;
-    let mut write = database.begin_write()?;
-    let was_there = write.open(&table)?.contains(&key)?;
-    if was_there {
-        write.delete(&table, &key)?;
-    }
-    write.commit()?;
-    database.close()?;
+    let table = context.table_name()?;
+    let mut store = context.open(Purpose::Change)?;
+    let was_there = store.delete(&table, &key)?;
+    store.commit()?;
+    store.close()?;
     if context.global.json {
         let deleted = u8::from(was_there);
-        print_json(&serde_json::json!({"table": table.name(), "deleted": deleted}))?;
+        print_json(&serde_json::json!({"table": table, "deleted": deleted}))?;
     }
     Ok(if was_there { Exit::Fine } else { Exit::Finding })
 }

@@ -4,6 +4,7 @@
 //! reader holds one record at a time and refuses what is malformed with the
 //! number of the line; a writer puts out what its reader takes.
 
+pub mod csv;
 pub mod hex;
 pub mod json_lines;
 mod lines;

@@ -95,6 +95,7 @@ fn wrong_lines_exit_64_and_absent_directories_3() {
         &["get", "a", "b"],
         &["bogus"],
         &[],
+        &["get", "--raw", "--json", "a", "--data", "d"],
         &["load", "--batch", "0"],
     ] {
         lightning_db(line).data(&absent).run().exits(64).prints("");
@@ -103,7 +104,7 @@ fn wrong_lines_exit_64_and_absent_directories_3() {
         .run()
         .exits(64)
         .tells("--data DIR is missing");
-    lightning_db(&["load", "--format", "csv"])
+    lightning_db(&["load", "--format", "xml"])
         .data(&absent)
         .run()
         .exits(64);

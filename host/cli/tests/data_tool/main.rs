@@ -1,5 +1,8 @@
 //! `lightning-db` as a process.
 
 mod commands;
+mod csv;
 mod real_input;
+mod service;
+mod shell;
 mod support;

@@ -63,6 +63,7 @@ impl Drop for Directory {
 pub struct Line {
     arguments: Vec<OsString>,
     input: Vec<u8>,
+    variables: Vec<(String, String)>,
 }
 
 /// `lightning-db` with these arguments.
@@ -70,6 +71,7 @@ pub fn lightning_db(arguments: &[&str]) -> Line {
     Line {
         arguments: arguments.iter().map(OsString::from).collect(),
         input: Vec::new(),
+        variables: Vec::new(),
     }
 }
 
@@ -85,10 +87,16 @@ impl Line {
         self
     }
 
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lightning-db"));
         command
             .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
