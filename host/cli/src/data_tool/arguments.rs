@@ -124,6 +124,9 @@ pub enum Command {
     /// Exact. Entries that expired and were not removed yet are counted, too.
     ///
     /// With --json: {"table":"default","entries":42}
+    #[command(after_help = "\
+Example:
+  lightning-db count --data ./demo --table users")]
     Count,
     /// Load entries from a file
     Load(LoadOptions),
@@ -135,7 +138,13 @@ pub enum Command {
     /// "file_bytes":…,"used_bytes":…,"last_commit":…,
     /// "tables":[{"name":…,"entries":…}]}; of a service {"url":…,"version":…,"process":…,
     /// "uptime_seconds":…,"tables":[…]}
-    #[command(verbatim_doc_comment)]
+    #[command(
+        verbatim_doc_comment,
+        after_help = "\
+Examples:
+  lightning-db info --data ./demo
+  lightning-db info --port 7379 --json"
+    )]
     Info,
     /// Read everything and check it
     ///
@@ -145,7 +154,12 @@ pub enum Command {
     ///
     /// With --json: {"path":…,"sound":true,"tables":…,"entries":…,"pages":…,
     /// "large_values":…,"leaked_units":…}, or {"path":…,"sound":false,"code":…,"error":…}
-    #[command(verbatim_doc_comment)]
+    #[command(
+        verbatim_doc_comment,
+        after_help = "\
+Example:
+  lightning-db verify --data ./demo"
+    )]
     Verify,
     /// Type commands one after the other
     Shell(ShellOptions),
@@ -167,6 +181,9 @@ Example:
         directory: PathBuf,
     },
     /// Print the version
+    #[command(after_help = "\
+Example:
+  lightning-db version")]
     Version,
 }
 
@@ -351,6 +368,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// Each help has an example of the command, which the program's name begins.
+    #[test]
+    fn every_help_has_an_example() {
+        fn check(command: &mut clap::Command, path: &str) {
+            let help = command.render_long_help().to_string();
+            let example = format!("  {path}");
+            assert!(
+                help.contains("Example") && help.lines().any(|line| line.starts_with(&example)),
+                "{path}: {help}"
+            );
+            for part in command.get_subcommands_mut() {
+                let path = format!("{path} {}", part.get_name());
+                check(part, &path);
+            }
+        }
+        check(&mut Arguments::command(), "lightning-db");
     }
 
     #[test]

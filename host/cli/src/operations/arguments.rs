@@ -71,17 +71,33 @@ pub struct GlobalOptions {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show, check and change the configuration
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  lightning-cli config show --origin                what is written anywhere
+  lightning-cli config set cache_size_mb 2048 && lightning-cli config reload"
+    )]
     Config(ConfigCommand),
     /// Say how well the service is
     Health(HealthOptions),
     /// Print figures of the service
     Stats(StatsOptions),
     /// Check stored data
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  lightning-cli verify integrity"
+    )]
     Verify(VerifyCommand),
     /// Say what this machine has for the database
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  lightning-cli system cpu-features"
+    )]
     System(SystemCommand),
     /// Print a script that completes this program's command lines
     #[command(after_help = "\
@@ -103,6 +119,9 @@ Example:
     /// Print the version
     ///
     /// With --json: {"program":"lightning-cli","version":…}
+    #[command(after_help = "\
+Example:
+  lightning-cli version --json")]
     Version,
 }
 
@@ -134,6 +153,9 @@ With --json: {\"file\":…,\"applied\":[{\"key\":…,\"before\":…,\"after\":�
     ///
     /// For each: what it does and costs, what it takes, its default, when a change
     /// counts, where it may stand, and its variables.
+    #[command(after_help = "\
+Example:
+  lightning-cli config reference | less")]
     Reference,
 }
 
@@ -376,6 +398,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// Each help has an example of the command, which the program's name begins.
+    #[test]
+    fn every_help_has_an_example() {
+        fn check(command: &mut clap::Command, path: &str) {
+            let help = command.render_long_help().to_string();
+            let example = format!("  {path}");
+            assert!(
+                help.contains("Example") && help.lines().any(|line| line.starts_with(&example)),
+                "{path}: {help}"
+            );
+            for part in command.get_subcommands_mut() {
+                let path = format!("{path} {}", part.get_name());
+                check(part, &path);
+            }
+        }
+        check(&mut Arguments::command(), "lightning-cli");
     }
 
     #[test]

@@ -55,17 +55,26 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print a script that completes this program's command lines
+    #[command(after_help = "\
+Example:
+  lightning-admin-server completions bash > /etc/bash_completion.d/lightning-admin-server")]
     Completions {
         /// The shell
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// Write the man page
+    /// Write the man pages
+    #[command(after_help = "\
+Example:
+  lightning-admin-server man /usr/local/share/man/man1")]
     Man {
         /// The directory that it goes into
         directory: PathBuf,
     },
     /// Print the version
+    #[command(after_help = "\
+Example:
+  lightning-admin-server version")]
     Version,
 }
 
@@ -85,6 +94,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// Each help has an example of the command, which the program's name begins.
+    #[test]
+    fn every_help_has_an_example() {
+        fn check(command: &mut clap::Command, path: &str) {
+            let help = command.render_long_help().to_string();
+            let example = format!("  {path}");
+            assert!(
+                help.contains("Example") && help.lines().any(|line| line.starts_with(&example)),
+                "{path}: {help}"
+            );
+            for part in command.get_subcommands_mut() {
+                let path = format!("{path} {}", part.get_name());
+                check(part, &path);
+            }
+        }
+        check(&mut Arguments::command(), "lightning-admin-server");
     }
 
     #[test]
