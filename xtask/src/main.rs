@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod dist;
 mod fuzz;
 mod lint;
 mod loom;
@@ -51,6 +52,7 @@ enum Command {
     Plants(plants::Arguments),
     Peers(peers::Arguments),
     Bench(bench::Arguments),
+    Dist(dist::Arguments),
     RedisSuite(redis_suite::Arguments),
     Fuzz(fuzz::Arguments),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Plants(arguments) => plants::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::RedisSuite(arguments) => redis_suite::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
     };

@@ -1,0 +1,5 @@
+# The data and their owner stay.
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+fi
+exit 0
