@@ -108,6 +108,7 @@
 //! ordered bytewise, for ever: there are no comparators of the user's own.
 
 mod bulk;
+mod codec;
 mod commit;
 mod database;
 mod encoding;
@@ -140,7 +141,7 @@ pub use lightning_core::error::{
 pub use lightning_platform::{File, IoError, IoErrorKind, MachineMemory, ProcessUse};
 #[doc(hidden)]
 pub use machine::{FileSystemRoom, LocalListener, LocalStream, ServiceState};
-pub use options::{Builder, Durability};
+pub use options::{Builder, Compression, Durability};
 #[doc(hidden)]
 pub use platform::{
     connect_local, file_system_room, is_readable_by_others, listen_local, machine_memory,

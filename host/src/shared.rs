@@ -8,7 +8,7 @@
 use crate::commit::CommitQueue;
 use crate::error::{Error, Reason, Result};
 use crate::maintenance::Maintenance;
-use crate::options::Durability;
+use crate::options::{Compression, Durability};
 use crate::slowing::Slowing;
 use lightning_core::db::{Engine, Ticket};
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
@@ -27,9 +27,16 @@ const ROOM_WAIT: Duration = Duration::from_secs(30);
 /// How long one that must not wait is told to stay away when there is no room.
 const ROOM_POLL: Duration = Duration::from_millis(2);
 
+/// What a database was given when it was opened, and has for as long as it is open.
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) compression: Compression,
+}
+
 /// The engine, and what waits around it.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    pub(crate) given: Given,
     pub(crate) commits: CommitQueue,
     pub(crate) number: u64,
     pub(crate) directory: PathBuf,
@@ -252,10 +259,16 @@ pub(crate) struct Owner {
 impl Owner {
     /// Puts an engine to work: starts the background threads, unless it was opened
     /// for reading only.
-    pub(crate) fn start(engine: Engine, directory: &Path, durability: Durability) -> Result<Self> {
+    pub(crate) fn start(
+        engine: Engine,
+        directory: &Path,
+        durability: Durability,
+        given: Given,
+    ) -> Result<Self> {
         let is_read_only = engine.options().read_only;
         let shared = Arc::new(Shared {
             engine,
+            given,
             commits: CommitQueue::new(),
             number: DATABASES.fetch_add(1, Ordering::Relaxed),
             directory: directory.to_path_buf(),

@@ -1,5 +1,6 @@
 //! Figures of an open database.
 
+use crate::options::Compression;
 use crate::shared::Owner;
 use lightning_core::db::Statistics as EngineStatistics;
 use std::time::Duration;
@@ -11,6 +12,10 @@ pub struct Statistics {
     pub engine: EngineStatistics,
     /// Bytes of a page.
     pub page_bytes: u32,
+    /// How pages are compressed.
+    pub compression: Compression,
+    /// Bytes of a unit: what the room of a compressed page is rounded up to.
+    pub unit_bytes: u32,
     /// The longest key, in bytes.
     pub key_bytes_max: usize,
     /// The longest value, in bytes.
@@ -27,6 +32,8 @@ impl Statistics {
         Self {
             engine: owner.engine.statistics(),
             page_bytes: owner.engine.options().page_bytes,
+            compression: owner.given.compression,
+            unit_bytes: owner.engine.options().unit_bytes,
             key_bytes_max: owner.engine.key_bytes_max(),
             value_bytes_max: owner.engine.value_bytes_max(),
             slowdowns,

@@ -62,7 +62,7 @@ mod write;
 pub use ingest::Ingest;
 pub use load::Load;
 pub use maintain::{Budgeted, Progress};
-pub use open::OpenInput;
+pub use open::{Identity, OpenInput};
 pub use options::{Durability, Options};
 pub use pressure::FrontRoom;
 pub use read::{TableView, Value};

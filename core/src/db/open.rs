@@ -44,6 +44,7 @@ use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Exclusive, Mutex, 
 use crate::txn::{CursorMemory, Front, MEMTABLES_MAX, SourceId, Sources, VersionState, Versions};
 use crate::wal::{LogConfig, LogWriter, Scan, ScanStart, SlotTable};
 use alloc::sync::Arc;
+pub use checks::Identity;
 use checks::{check_new, check_same, first_superblock};
 use lightning_platform::{File, MemoryUse, Platform};
 

@@ -53,7 +53,9 @@ use crate::format::checksum::Checksum;
 use crate::format::leaf::validate_leaf;
 use crate::format::page_ref::{PageKind, PageRef};
 use alloc::sync::Arc;
-use lightning_platform::{Cipher, Codec, File, PageIdentity, Storage};
+use lightning_platform::{
+    Cipher, Codec, File, IoError, IoErrorKind, PageIdentity, ReadRequest, Storage,
+};
 
 /// Bytes of the envelope of a compressed or encrypted page (FORMAT.md 2.2).
 pub const ENVELOPE_BYTES: usize = 32;
@@ -255,22 +257,20 @@ impl Pager {
         if stored_bytes > self.layout.page_bytes {
             return Err(damage(CorruptionReason::Structure));
         }
-        let read = |from: u64, buffer: &mut [u8]| {
-            self.storage
-                .read(File::Pages, from, buffer)
-                .map_err(|error| {
-                    if error.kind == lightning_platform::IoErrorKind::UnexpectedEnd {
-                        damage(CorruptionReason::OutOfFile)
-                    } else {
-                        Error::io(error, IoAction::Read, File::Pages, offset)
-                    }
-                })
+        let failed = |error: IoError| {
+            if error.kind == IoErrorKind::UnexpectedEnd {
+                damage(CorruptionReason::OutOfFile)
+            } else {
+                Error::io(error, IoAction::Read, File::Pages, offset)
+            }
         };
         if self.codec.is_none() && self.cipher.is_none() {
             if stored_bytes != plain.len() {
                 return Err(damage(CorruptionReason::Structure));
             }
-            read(offset, plain)?;
+            self.storage
+                .read(File::Pages, offset, plain)
+                .map_err(failed)?;
             let crc = self
                 .checksum
                 .page(&self.layout.lineage_id, page.address, plain);
@@ -281,7 +281,7 @@ impl Pager {
             }
         } else {
             let mut scratch = self.frames.hold_another()?;
-            self.open_envelope(page, offset, plain, &mut scratch, &read)?;
+            self.open_envelope(page, offset, plain, &mut scratch, &failed)?;
         }
         self.validate(page, table, plain).map_err(damage)
     }
@@ -293,20 +293,31 @@ impl Pager {
         offset: u64,
         plain: &mut [u8],
         scratch: &mut frames::HeldFrame<'_>,
-        read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+        failed: &dyn Fn(IoError) -> Error,
     ) -> Result<()> {
         let damage = |reason| Error::corrupt(reason, File::Pages, offset);
         let stored_bytes = usize::from(page.units) * self.layout.unit_bytes;
         // The stored form is at most `plain + ENVELOPE_BYTES` long: the envelope is
-        // read by itself, what it holds into the frame.
+        // read to a place of its own, what it holds into the frame.
         let mut envelope = [0; ENVELOPE_BYTES];
         let body_bytes = stored_bytes.saturating_sub(ENVELOPE_BYTES);
         let body = scratch
             .bytes_mut()
             .get_mut(..body_bytes)
             .ok_or_else(|| damage(CorruptionReason::Structure))?;
-        read(offset, &mut envelope)?;
-        read(offset.saturating_add(ENVELOPE_BYTES as u64), body)?;
+        let mut requests = [
+            ReadRequest {
+                offset,
+                buffer: &mut envelope,
+            },
+            ReadRequest {
+                offset: offset.saturating_add(ENVELOPE_BYTES as u64),
+                buffer: body,
+            },
+        ];
+        self.storage
+            .read_batch(File::Pages, &mut requests)
+            .map_err(failed)?;
         let state = self.checksum.append(
             self.checksum.of(&self.layout.lineage_id),
             &page.address.to_le_bytes(),

@@ -24,6 +24,7 @@ pub mod client;
 pub mod commands;
 pub mod connection;
 pub mod control;
+mod engine;
 pub mod failure;
 pub mod glob;
 pub mod health;

@@ -2,6 +2,7 @@
 
 use crate::access::{Access, PasswordFileError};
 use crate::connection::{self, Ends};
+use crate::engine;
 use crate::server::Server;
 use crate::store::Store;
 use crate::tls::{Tls, TlsError};
@@ -81,52 +82,6 @@ struct Listener {
 /// How long a client may take to begin to speak TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// What a transaction may write, from the size of a memtable.
-fn transaction_bytes(configuration: &Configuration) -> u32 {
-    (configuration.database.memtable_bytes / 3).min(4 << 20)
-}
-
-/// What the estimate of a transaction's size may miss.
-const TRANSACTION_SLACK_PERCENT: usize = 10;
-
-/// Snapshots besides one for each connection.
-const SPARE_TRANSACTIONS: u32 = 32;
-
-fn open(configuration: &Configuration) -> Result<Database, ServiceError> {
-    let database = &configuration.database;
-    std::fs::create_dir_all(&database.path).map_err(|error| ServiceError::Directory {
-        path: database.path.clone(),
-        error,
-    })?;
-    let limits = &configuration.limits;
-    let mut builder = Database::builder()
-        .cache_bytes(database.cache_bytes)
-        .memtable_bytes(database.memtable_bytes)
-        .memtables(database.memtables)
-        .transaction_bytes(transaction_bytes(configuration))
-        .transactions(limits.active_transactions_max + SPARE_TRANSACTIONS)
-        .durability(configuration.durability.wal_sync_mode.into());
-    if let Some(bytes) = database.max_memory_bytes {
-        builder = builder.max_memory_bytes(bytes);
-    }
-    // A database keeps the page size that it was created with.
-    let opened = match builder.clone().create(false).open(&database.path) {
-        Err(error) if error.is_not_found() => {
-            builder.page_bytes(database.page_bytes).open(&database.path)
-        }
-        opened => opened,
-    }?;
-    let page_bytes = opened.statistics().page_bytes;
-    if page_bytes != database.page_bytes {
-        tracing::warn!(
-            page_bytes,
-            configured = database.page_bytes,
-            "database.page_size counts only when a database is created; this one keeps its own"
-        );
-    }
-    Ok(opened)
-}
-
 /// The ports of one address: each whether TLS is spoken there, and the key that says so.
 fn ports(
     configuration: &Configuration,
@@ -179,10 +134,9 @@ impl Service {
             .map(Tls::read)
             .transpose()?;
         let tls = tls.map(Arc::new);
-        let database = open(&configuration)?;
+        let database = engine::open(&configuration)?;
         let databases = usize::try_from(configuration.database.databases).unwrap_or(1);
-        let transaction_bytes = usize::try_from(transaction_bytes(&configuration)).unwrap_or(0);
-        let usable = transaction_bytes / 100 * (100 - TRANSACTION_SLACK_PERCENT);
+        let usable = engine::usable_transaction_bytes(&configuration);
         let store = Store::new(database, databases, usable)?;
         let server = Arc::new(Server::new(store, access, tls.clone(), loaded));
         let mut listeners = Vec::new();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lightning_codecs::Lz4;
 use lightning_core::btree::CursorPosition;
 use lightning_core::db::{
     Budgeted, Durability, Engine, Isolation, OpenInput, Options, PutOptions, TableView, Ticket,
@@ -11,7 +12,7 @@ use lightning_core::db::{
 };
 use lightning_core::error::{Error, Result};
 use lightning_core::txn::{Snapshot, Stored};
-use lightning_platform::{Platform, Storage};
+use lightning_platform::{Codec, Platform, Storage};
 use lightning_sim::{SimMemory, SimOptions, SimStorage, SimWait, mix};
 
 /// The tables that checks write to.
@@ -87,7 +88,7 @@ pub fn busy_options() -> Options {
 }
 
 /// How many setups there are.
-pub const SETUPS: usize = 7;
+pub const SETUPS: usize = 8;
 
 /// Every device and configuration that the checks run on.
 pub fn setups() -> [Setup; SETUPS] {
@@ -122,6 +123,15 @@ pub fn setups() -> [Setup; SETUPS] {
             name: "no runs",
             sim: SimOptions::disk(512),
             options: Options { runs: 0, ..busy },
+            value_bytes_longest: 1_400,
+        },
+        Setup {
+            name: "lz4",
+            sim: SimOptions::disk(512),
+            options: Options {
+                unit_bytes: 128,
+                ..rotating
+            },
             value_bytes_longest: 1_400,
         },
         Setup {
@@ -164,13 +174,14 @@ pub fn setups() -> [Setup; SETUPS] {
     ]
 }
 
-/// A platform over any storage.
-pub fn platform(storage: Arc<dyn Storage>, memory: &SimMemory) -> Platform {
+/// A platform over any storage; where units are smaller than pages, with a codec.
+pub fn platform(storage: Arc<dyn Storage>, memory: &SimMemory, options: &Options) -> Platform {
+    let lz4 = || -> Arc<dyn Codec> { Arc::new(Lz4::new(options.page_bytes as usize, 1)) };
     Platform {
         storage,
         memory: Arc::new(memory.clone()),
         wait: Arc::new(SimWait),
-        codec: None,
+        codec: (options.unit_bytes > 0).then(lz4),
         cipher: None,
     }
 }
@@ -185,12 +196,12 @@ pub fn input(seed: u8) -> OpenInput {
 
 pub fn create_on(storage: Arc<dyn Storage>, options: &Options) -> Result<Engine> {
     let memory = SimMemory::new(1 << 30);
-    Engine::create(&platform(storage, &memory), options, input(1))
+    Engine::create(&platform(storage, &memory, options), options, input(1))
 }
 
 pub fn open_on(storage: Arc<dyn Storage>, options: &Options) -> Result<Engine> {
     let memory = SimMemory::new(1 << 30);
-    Engine::open(&platform(storage, &memory), options, input(2))
+    Engine::open(&platform(storage, &memory, options), options, input(2))
 }
 
 pub fn create(storage: &SimStorage, options: &Options) -> Result<Engine> {

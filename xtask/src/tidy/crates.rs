@@ -12,19 +12,24 @@ struct Package {
 
 const PLATFORM: &str = "lightning-platform";
 const SIMULATOR: &str = "lightning-sim";
+const CODECS: &str = "lightning-codecs";
 const CORE: &str = "lightning-core";
 const HOST: &str = "lightning-db";
 const OPERATIONS: &str = "lightning-ops";
 
 /// `platform <- core <- host <- the programs`, `platform <- host-*`, and only
 /// the host depends on a host-*. The simulator is open to every test.
-const PACKAGES: [Package; 10] = [
+const PACKAGES: [Package; 11] = [
     Package {
         name: PLATFORM,
         may_use: &[],
     },
     Package {
         name: SIMULATOR,
+        may_use: &[PLATFORM],
+    },
+    Package {
+        name: CODECS,
         may_use: &[PLATFORM],
     },
     Package {
@@ -47,6 +52,7 @@ const PACKAGES: [Package; 10] = [
         name: HOST,
         may_use: &[
             PLATFORM,
+            CODECS,
             CORE,
             "lightning-host-linux",
             "lightning-host-macos",

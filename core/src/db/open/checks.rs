@@ -1,13 +1,43 @@
 //! What is refused before anything is brought up, and the superblock of a new database.
 
 use super::{OpenInput, Options};
-use crate::db::FIRST_USER_TABLE;
+use crate::db::{Engine, FIRST_USER_TABLE};
 use crate::error::{CorruptionReason, Error, IoAction, OptionProblem, Result};
-use crate::format::checksum::Checksum;
+use crate::format::checksum::{Append, Checksum};
 use crate::format::segment::first_flush_offset;
 use crate::format::superblock::Superblock;
 use crate::pager::newest_superblock;
 use lightning_platform::{File, IoErrorKind, Platform, Storage};
+
+/// What a database was created with, that who opens it has to bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Bytes of a page.
+    pub page_bytes: u32,
+    /// Bytes of a unit.
+    pub unit_bytes: u32,
+    /// The codec's identity, 0 for none.
+    pub codec: u32,
+    /// The cipher's identity, 0 for none.
+    pub cipher: u32,
+}
+
+impl Engine {
+    /// What the database in a storage was created with, for who has to choose its codec
+    /// and cipher. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotADatabase`], [`Error::Corruption`], [`Error::Unsupported`], I/O.
+    pub fn identify(storage: &dyn Storage, checksum: Option<Append>) -> Result<Identity> {
+        let superblock = newest_superblock(storage, Checksum::new(checksum), false)?;
+        Ok(Identity {
+            page_bytes: superblock.page_bytes,
+            unit_bytes: superblock.unit_bytes,
+            codec: superblock.codec,
+            cipher: superblock.cipher,
+        })
+    }
+}
 
 /// Refuses to create where a database is, or was and is damaged.
 pub(super) fn check_new(platform: &Platform, checksum: Checksum) -> Result<()> {

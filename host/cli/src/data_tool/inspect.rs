@@ -92,6 +92,7 @@ fn info_of_directory(
 ) -> Result<Exit, Failure> {
     let statistics = database.statistics();
     let engine = statistics.engine;
+    let compression = statistics.compression.to_string();
     if context.global.json {
         let mut object = path_object(database.path());
         for (name, value) in [
@@ -105,12 +106,14 @@ fn info_of_directory(
         ] {
             object.insert(name.to_owned(), value.into());
         }
+        object.insert("compression".to_owned(), compression.into());
         object.insert("tables".to_owned(), json_tables(tables).into());
         return print_json(&object);
     }
     write_out(|out| {
         writeln!(out, "path             {}", database.path().display())?;
         writeln!(out, "page             {} bytes", statistics.page_bytes)?;
+        writeln!(out, "compression      {compression}")?;
         writeln!(out, "longest key      {} bytes", statistics.key_bytes_max)?;
         writeln!(out, "longest value    {} bytes", statistics.value_bytes_max)?;
         writeln!(out, "page file        {} bytes", engine.store.file_bytes)?;

@@ -85,6 +85,16 @@ pub enum Compression {
     Zstd,
 }
 
+impl From<Compression> for lightning_db::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::None,
+            Compression::Lz4 => Self::Lz4,
+            Compression::Zstd => Self::Zstd,
+        }
+    }
+}
+
 /// `[durability]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DurabilitySettings {

@@ -271,6 +271,8 @@ pub(crate) mod tests {
             database: Statistics {
                 engine: lightning_db::EngineStatistics::default(),
                 page_bytes: 4096,
+                compression: lightning_db::Compression::None,
+                unit_bytes: 4_096,
                 key_bytes_max: 1000,
                 value_bytes_max: 100_000,
                 slowdowns: 0,

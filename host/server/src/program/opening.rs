@@ -38,6 +38,7 @@ pub(super) fn line(
             (configuration.database.cache_bytes >> 20).to_string(),
         ),
         ("page_bytes", statistics.page_bytes.to_string()),
+        ("compression", statistics.compression.to_string()),
         ("durability", durability(configuration)),
         ("max_connections", limits.connections_max.to_string()),
         (

@@ -4,4 +4,5 @@ mod deployment;
 mod durability;
 mod monitoring;
 mod program;
+mod settings;
 mod support;

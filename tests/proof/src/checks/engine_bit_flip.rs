@@ -127,12 +127,17 @@ impl AtRest {
 
 fn run(settings: &Settings) -> Outcome {
     let stride = if settings.is_long { 1 } else { 7 };
-    let [disk, six, .., small] = setups();
-    let databases: Result<Vec<AtRest>, Error> =
-        [(disk, true), (disk, false), (six, false), (small, false)]
-            .into_iter()
-            .map(|(setup, closes)| at_rest(&setup, settings.seed, closes))
-            .collect();
+    let [disk, six, _, lz4, .., small] = setups();
+    let databases: Result<Vec<AtRest>, Error> = [
+        (disk, true),
+        (disk, false),
+        (six, false),
+        (lz4, false),
+        (small, false),
+    ]
+    .into_iter()
+    .map(|(setup, closes)| at_rest(&setup, settings.seed, closes))
+    .collect();
     let databases = match databases {
         Ok(databases) => Arc::new(databases),
         Err(error) => {

@@ -66,7 +66,7 @@ fn pair(setup: &Setup, seed: u64, closes: bool) -> Result<Pair, Error> {
     let this = at_rest(setup, seed, closes)?;
     let other = SimStorage::new(setup.sim);
     let memory = SimMemory::new(1 << 30);
-    let platform = platform(Arc::new(other.clone()), &memory);
+    let platform = platform(Arc::new(other.clone()), &memory, &setup.options);
     let engine = Engine::create(&platform, &setup.options, input(77))?;
     for number in 0..20_u8 {
         let change = Change {

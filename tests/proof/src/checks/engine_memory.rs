@@ -87,7 +87,7 @@ fn bring_up(
     setup: &Setup,
     creates: bool,
 ) -> Result<Engine, Error> {
-    let platform: Platform = platform(Arc::new(storage.clone()), memory);
+    let platform: Platform = platform(Arc::new(storage.clone()), memory, &setup.options);
     if creates {
         Engine::create(&platform, &setup.options, input(1))
     } else {

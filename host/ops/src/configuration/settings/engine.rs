@@ -185,10 +185,12 @@ pub(super) const PERFORMANCE: Section = Section {
             variables: &["LIGHTNING_DB_COMPRESSION_ENABLED"],
             kind: Kind::Boolean,
             default: DefaultValue::Boolean(false),
-            effect: Effect::Restart,
+            effect: Effect::Creation,
             documentation: "Whether pages are compressed as `compression_type` says. Saves space \
-                            and writing; costs processor time when a page is written or read \
-                            from the disk.",
+                            and writing; costs processor time when a page is written, and when \
+                            it is read from the disk, and 224 KiB more of planned memory for \
+                            each GiB that the file may have. Values longer than a quarter page \
+                            are not compressed: a larger `page_size` reaches more of them.",
         },
         Setting {
             section: "performance",
@@ -197,10 +199,10 @@ pub(super) const PERFORMANCE: Section = Section {
             variables: &["LIGHTNING_DB_COMPRESSION_TYPE"],
             kind: Kind::Choice(&["none", "lz4", "zstd"]),
             default: DefaultValue::Text("lz4"),
-            effect: Effect::Restart,
+            effect: Effect::Creation,
             documentation: "How pages are compressed: lz4 is fast, zstd makes them smaller and \
-                            takes several times the processor time. Pages that are there stay as \
-                            they are until they change.",
+                            takes two to five times the processor time. A database keeps what it \
+                            was created with; dump and load one to change that.",
         },
         Setting {
             section: "performance",

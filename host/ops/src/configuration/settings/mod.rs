@@ -43,8 +43,6 @@ pub(super) const NOT_HEEDED: &[(&str, &str)] = &[
     ("database", "use_optimized_page_manager"),
     ("database", "compaction_threads"),
     ("database", "version_cleanup_interval_sec"),
-    ("performance", "compression_enabled"),
-    ("performance", "compression_type"),
     ("performance", "prefetch_enabled"),
     ("performance", "prefetch_distance"),
     ("durability", "enable_safety_guards"),

@@ -1,0 +1,68 @@
+//! The database, opened as the settings want it.
+
+use crate::service::ServiceError;
+use lightning_db::{Compression, Database};
+use lightning_ops::configuration::Configuration;
+
+/// What a transaction may write, from the size of a memtable.
+fn transaction_bytes(configuration: &Configuration) -> u32 {
+    (configuration.database.memtable_bytes / 3).min(4 << 20)
+}
+
+/// What the estimate of a transaction's size may miss.
+const TRANSACTION_SLACK_PERCENT: usize = 10;
+
+/// What of that commands may count on, in bytes.
+pub(crate) fn usable_transaction_bytes(configuration: &Configuration) -> usize {
+    let bytes = usize::try_from(transaction_bytes(configuration)).unwrap_or(0);
+    bytes / 100 * (100 - TRANSACTION_SLACK_PERCENT)
+}
+
+/// Snapshots besides one for each connection.
+const SPARE_TRANSACTIONS: u32 = 32;
+
+/// Opens the database, and makes it where there is none.
+pub(crate) fn open(configuration: &Configuration) -> Result<Database, ServiceError> {
+    let database = &configuration.database;
+    std::fs::create_dir_all(&database.path).map_err(|error| ServiceError::Directory {
+        path: database.path.clone(),
+        error,
+    })?;
+    let limits = &configuration.limits;
+    let mut builder = Database::builder()
+        .cache_bytes(database.cache_bytes)
+        .memtable_bytes(database.memtable_bytes)
+        .memtables(database.memtables)
+        .transaction_bytes(transaction_bytes(configuration))
+        .transactions(limits.active_transactions_max + SPARE_TRANSACTIONS)
+        .durability(configuration.durability.wal_sync_mode.into());
+    if let Some(bytes) = database.max_memory_bytes {
+        builder = builder.max_memory_bytes(bytes);
+    }
+    let compression: Compression = configuration.performance.compression.into();
+    let created = builder
+        .clone()
+        .page_bytes(database.page_bytes)
+        .compression(compression);
+    // One that is there keeps what it was created with.
+    let opened = match builder.create(false).open(&database.path) {
+        Err(error) if error.is_not_found() => created.open(&database.path),
+        opened => opened,
+    }?;
+    let found = opened.statistics();
+    if found.page_bytes != database.page_bytes {
+        tracing::warn!(
+            page_bytes = found.page_bytes,
+            configured = database.page_bytes,
+            "database.page_size counts only when a database is created; this one keeps its own"
+        );
+    }
+    if found.compression != compression {
+        tracing::warn!(
+            compression = %found.compression,
+            configured = %compression,
+            "performance.compression_type counts only when a database is created; this one keeps its own"
+        );
+    }
+    Ok(opened)
+}
