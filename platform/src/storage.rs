@@ -150,6 +150,12 @@ pub trait Storage: Send + Sync {
         Ok(())
     }
 
+    /// Says that a range is likely to be read soon, so that a platform can begin to
+    /// bring it nearer. MUST NOT wait for the medium; nothing depends on it.
+    fn will_read(&self, file: File, offset: u64, bytes: u64) {
+        let _ = (file, offset, bytes);
+    }
+
     /// Writes a batch of ranges that don't overlap; the order is free.
     ///
     /// # Errors

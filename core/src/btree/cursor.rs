@@ -56,6 +56,8 @@ pub struct TreeCursor<'p> {
     pager: &'p Pager,
     root: Root,
     may_read: bool,
+    /// Children of the parent before this one were told the storage.
+    told: u16,
     /// By level, the index of the child that the way to the leaf goes to.
     path: [u16; TREE_LEVELS_MAX],
     /// The branch at level 1 on that way; none where the root is a leaf.
@@ -82,6 +84,7 @@ impl<'p> TreeCursor<'p> {
             pager,
             root,
             may_read,
+            told: 0,
             path: [0; TREE_LEVELS_MAX],
             parent: None,
             leaf: None,
@@ -431,7 +434,15 @@ impl<'p> TreeCursor<'p> {
             return Ok(());
         }
         let pin = self.fetch(&parent)?;
-        let mut turning = self.turning_at(&parent, &Branch::new(pin.bytes()), direction)?;
+        let branch = Branch::new(pin.bytes());
+        let mut turning = self.turning_at(&parent, &branch, direction)?;
+        match (&turning, direction) {
+            (Some(turning), Direction::Next) if self.pager.read_ahead() > 0 => {
+                self.look_ahead(&branch, turning.index);
+            }
+            (None, _) => self.told = 0,
+            _ => {}
+        }
         drop(pin);
         if turning.is_none() {
             let mut page = root;
@@ -452,6 +463,25 @@ impl<'p> TreeCursor<'p> {
             Direction::Previous => Towards::Last,
         };
         self.descend(turning.child, towards)
+    }
+
+    /// Tells the storage of the leaves behind the child at `index` of their parent, when
+    /// half of those that it was told of were read.
+    fn look_ahead(&mut self, branch: &Branch<'_>, index: usize) {
+        let distance = self.pager.read_ahead();
+        let (next, told) = (index + 1, usize::from(self.told));
+        // What was told of another parent, or before a seek, says nothing here.
+        let told = if (next..=next + distance).contains(&told) {
+            told
+        } else {
+            next
+        };
+        if told - next > distance / 2 {
+            return;
+        }
+        let end = (next + distance).min(branch.count());
+        self.pager.will_read(branch, told..end);
+        self.told = u16::try_from(end).unwrap_or(0);
     }
 
     /// The quick way, by the parent's hints and in one epoch: answers whether both

@@ -7,7 +7,7 @@
 //! memtable into a run, `merge` brings what stands above the trees into them;
 //! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
 //! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back
-//! to the device; `log_care` prepares the log; `load` fills a table past all of that,
+//! to the device; `scrub` looks for damage; `log_care` prepares the log; `load` fills a table past all of that,
 //! `ingest` beside it, and `stream` takes values that are larger than a transaction. `slots`
 //! lends transactions their memory.
 //!
@@ -47,6 +47,7 @@ mod pressure;
 mod read;
 mod replay;
 mod rewrite;
+mod scrub;
 mod shorten;
 mod slots;
 mod stream;
@@ -66,6 +67,7 @@ pub use open::{Identity, OpenInput};
 pub use options::{Durability, Options};
 pub use pressure::FrontRoom;
 pub use read::{TableView, Value};
+pub use scrub::{ScrubPlace, Scrubbed};
 pub use slots::Transaction;
 pub use stream::{ValueWriter, WrittenValue};
 pub use sweep::Swept;

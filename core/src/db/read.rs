@@ -85,6 +85,12 @@ impl Engine {
         }
     }
 
+    /// How many leaves ahead a scan tells the storage of, where it comes to one that is not
+    /// in memory; 0 for none, as at first. Counts from the next leaf on.
+    pub fn set_read_ahead(&self, pages: u32) {
+        self.pager.set_read_ahead(pages);
+    }
+
     fn readable(&self) -> u64 {
         match self.options.durability {
             Durability::Sync => self.durable.load(Ordering::SeqCst),

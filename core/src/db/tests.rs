@@ -6,6 +6,8 @@ mod ingest;
 mod ingest_faults;
 mod last_table;
 mod model;
+mod read_ahead;
+mod scrub;
 mod sealed;
 mod shorten;
 mod slots_taken;

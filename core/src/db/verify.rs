@@ -5,11 +5,11 @@ use crate::btree::{self, Root, Visited, check_buffer_bytes, check_tree};
 use crate::error::{CorruptionReason, Error, Result};
 use crate::format::bytes::get_u32;
 use crate::format::catalogue::RootRecord;
-use crate::format::extent::ExtentRef;
+use crate::format::extent::{EXTENT_HEADER_BYTES, ExtentRef};
 use crate::format::page_ref::{PageKind, PageRef};
 use crate::format::run::{RUN_KEY_TABLE_BYTES, RunRecord};
 use crate::limits::TREE_LEVELS_MAX;
-use crate::pager::{FilterPages, PageStore};
+use crate::pager::{FilterPages, PageStore, Pager};
 use lightning_platform::File;
 
 /// What a check came by.
@@ -247,41 +247,55 @@ impl Check<'_> {
 
     fn extent(&mut self, extent: &ExtentRef, table: u32) -> Result<()> {
         let pager = &self.engine.pager;
-        let units = pager.layout().page_units();
+        let units = u64::from(pager.layout().page_units());
         self.exposed_units += pager.streams().exposed_units_at(extent.address);
-        let mut crc = pager.checksum().of(&[]);
-        let page_bytes = pager.layout().chunk_page_bytes();
-        let chunk_bytes = ExtentRef::chunk_bytes(page_bytes) as u64;
-        for number in 0..extent.chunks(page_bytes) {
-            let page = PageRef {
-                address: extent.address.saturating_add(number * u64::from(units)),
-                birth_generation: extent.birth_generation,
-                units,
-                level: 0,
-                kind: PageKind::Extent,
-                check: [0; 16],
-            };
-            self.in_use(page.address, u64::from(units))?;
-            pager.read_into(&page, table, self.page)?;
-            let held = (extent.length - number * chunk_bytes).min(chunk_bytes);
-            let bytes = usize::try_from(held).unwrap_or(0);
-            let chunk = self
-                .page
-                .get(crate::format::extent::EXTENT_HEADER_BYTES..)
-                .and_then(|tail| tail.get(..bytes))
-                .filter(|_| extent.is_chunk(self.page, number, held))
-                .ok_or_else(|| self.damage(Some(&page), CorruptionReason::Structure))?;
-            crc = pager.checksum().append(crc, chunk);
+        let chunks = extent.chunks(pager.layout().chunk_page_bytes());
+        for number in 0..chunks {
+            self.in_use(extent.address.saturating_add(number * units), units)?;
         }
-        if crc != extent.crc {
-            let offset = pager.layout().offset(extent.address).unwrap_or(u64::MAX);
-            return Err(Error::corrupt(
-                CorruptionReason::Checksum,
-                File::Pages,
-                offset,
-            ));
-        }
+        read_whole_extent(&self.engine.pager, extent, table, self.page)?;
         self.verified.extents += 1;
         Ok(())
+    }
+}
+
+/// Reads every chunk of an extent from the medium, by way of `plain`, and checks it.
+pub(super) fn read_whole_extent(
+    pager: &Pager,
+    extent: &ExtentRef,
+    table: u32,
+    plain: &mut [u8],
+) -> Result<()> {
+    let layout = pager.layout();
+    let units = layout.page_units();
+    let damage = |reason, address| {
+        let offset = layout.offset(address).unwrap_or(u64::MAX);
+        Error::corrupt(reason, File::Pages, offset)
+    };
+    let mut crc = pager.checksum().of(&[]);
+    let chunk_bytes = ExtentRef::chunk_bytes(layout.chunk_page_bytes()) as u64;
+    for number in 0..extent.chunks(layout.chunk_page_bytes()) {
+        let page = PageRef {
+            address: extent.address.saturating_add(number * u64::from(units)),
+            birth_generation: extent.birth_generation,
+            units,
+            level: 0,
+            kind: PageKind::Extent,
+            check: [0; 16],
+        };
+        pager.read_into(&page, table, plain)?;
+        let held = (extent.length - number * chunk_bytes).min(chunk_bytes);
+        let bytes = usize::try_from(held).unwrap_or(0);
+        let chunk = plain
+            .get(EXTENT_HEADER_BYTES..)
+            .and_then(|tail| tail.get(..bytes))
+            .filter(|_| extent.is_chunk(plain, number, held))
+            .ok_or_else(|| damage(CorruptionReason::Structure, page.address))?;
+        crc = pager.checksum().append(crc, chunk);
+    }
+    if crc == extent.crc {
+        Ok(())
+    } else {
+        Err(damage(CorruptionReason::Checksum, extent.address))
     }
 }

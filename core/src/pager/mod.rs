@@ -14,6 +14,7 @@
 //! `flip` makes a new state the published one, in an order that leaves either the
 //! old one or the new one after any power cut.
 
+mod ahead;
 mod catalogue_io;
 mod epoch;
 mod find;
@@ -52,6 +53,7 @@ use crate::format::bytes::{get_16, get_u8, get_u16, get_u32, get_u64, put};
 use crate::format::checksum::Checksum;
 use crate::format::leaf::validate_leaf;
 use crate::format::page_ref::{PageKind, PageRef};
+use crate::sync::AtomicU32;
 use alloc::sync::Arc;
 use lightning_platform::{
     Cipher, Codec, File, IoError, IoErrorKind, PageIdentity, ReadRequest, Storage,
@@ -120,6 +122,7 @@ pub struct Pager {
     layout: Layout,
     frames: Frames,
     streams: Streams,
+    read_ahead: AtomicU32,
 }
 
 impl Pager {
@@ -141,6 +144,7 @@ impl Pager {
             layout,
             frames,
             streams: Streams::default(),
+            read_ahead: AtomicU32::new(0),
         }
     }
 

@@ -71,6 +71,7 @@ pub struct SimStorage {
     volume: Arc<Mutex<Volume>>,
     geometry: Geometry,
     read_only: bool,
+    told: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
 impl SimStorage {
@@ -93,7 +94,15 @@ impl SimStorage {
             geometry: volume.options.geometry,
             volume: Arc::new(Mutex::new(volume)),
             read_only: false,
+            told: Arc::default(),
         }
+    }
+
+    /// Offsets and lengths in the page file that it was told would be read.
+    #[must_use]
+    pub fn told_of_reads(&self) -> Vec<(u64, u64)> {
+        let told = self.told.lock();
+        told.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn volume(&self) -> MutexGuard<'_, Volume> {
@@ -118,6 +127,7 @@ impl SimStorage {
     pub fn fork(&self) -> Self {
         Self {
             volume: Arc::new(Mutex::new(self.volume().clone())),
+            told: Arc::default(),
             ..*self
         }
     }
@@ -360,6 +370,14 @@ impl Storage for SimStorage {
             volume.read(file, request.offset, request.buffer)?;
         }
         Ok(())
+    }
+
+    fn will_read(&self, file: File, offset: u64, bytes: u64) {
+        if file == File::Pages {
+            let told = self.told.lock();
+            told.unwrap_or_else(PoisonError::into_inner)
+                .push((offset, bytes));
+        }
     }
 
     fn write_batch(&self, file: File, requests: &[WriteRequest<'_>]) -> Result<(), IoError> {
