@@ -37,7 +37,7 @@ use crate::transfer;
 use lightning_platform::{
     File, Geometry, IoError, IoErrorKind, ReadRequest, Storage, WriteRequest,
 };
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -163,7 +163,7 @@ impl LinuxStorage {
     }
 
     /// Runs `work` on the descriptor of `file`.
-    fn with_file<T>(
+    pub(crate) fn with_file<T>(
         &self,
         file: File,
         work: impl FnOnce(BorrowedFd<'_>) -> Result<T, IoError>,
@@ -184,7 +184,7 @@ impl LinuxStorage {
     }
 
     /// Like `with_file`, and refuses on a read-only storage.
-    fn with_writable_file<T>(
+    pub(crate) fn with_writable_file<T>(
         &self,
         file: File,
         work: impl FnOnce(BorrowedFd<'_>) -> Result<T, IoError>,
@@ -332,6 +332,14 @@ impl Storage for LinuxStorage {
         self.with_file(file, |descriptor| {
             transfer::read_batch(descriptor, requests)
         })
+    }
+
+    fn will_read(&self, file: File, offset: u64, bytes: u64) {
+        // Only a wish: what can't be done is left.
+        let _told = self.with_file(file, |descriptor| {
+            let length = std::num::NonZero::new(bytes);
+            rustix::fs::fadvise(descriptor, offset, length, Advice::WillNeed).map_err(io_error)
+        });
     }
 
     fn write_batch(&self, file: File, requests: &[WriteRequest<'_>]) -> Result<(), IoError> {

@@ -8,6 +8,7 @@
 //! | file | duty |
 //! |---|---|
 //! | `files.rs` | the data directory as a [`Storage`](lightning_platform::Storage) |
+//! | `direct.rs` | the page file past the system's cache |
 //! | `transfer.rs` | whole-or-error positional transfers |
 //! | `lock.rs` | one owner for each data directory |
 //! | `error.rs` | error numbers to kinds and words |
@@ -16,12 +17,14 @@
 //! | `device.rs` | block size, counters and free room of the device below |
 //! | `local_socket.rs` | connections to a process on this machine |
 //! | `process.rs` | what this process takes of the machine |
+//! | `processors.rs` | processors and memory nodes, and which of them are used |
 //! | `service_manager.rs` | what the service manager is told |
 //! | `replace.rs` | a small file's contents, replaced as a whole |
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 
 pub mod device;
+mod direct;
 mod error;
 mod files;
 mod local_socket;
@@ -29,6 +32,7 @@ mod lock;
 #[expect(unsafe_code, reason = "mapping memory; argued at the top of the file")]
 mod memory;
 mod process;
+mod processors;
 mod replace;
 mod service_manager;
 mod transfer;
@@ -37,12 +41,16 @@ mod wait;
 #[cfg(test)]
 mod test_directory;
 
+pub use direct::DirectStorage;
 pub use error::{OpenError, OpenErrorReason, io_error_text};
 pub use files::{LinuxStorage, OpenMode};
 pub use local_socket::{LocalListener, connect, listen};
 pub use lock::LockHolder;
 pub use memory::LinuxMemory;
 pub use process::{machine_memory, process_use, raise_open_files_limit};
+pub use processors::{
+    Node, keep_to_nodes, keep_to_processors, nodes, number_list_text, processors,
+};
 pub use replace::replace_file;
 pub use service_manager::{
     notify_alive, notify_ready, notify_reloading, notify_stopping, watchdog_period,

@@ -13,18 +13,29 @@
 //!   [`MAPPING_UNIT_BYTES`], which every page size of Linux divides on the
 //!   supported processors, so that trimming cuts between pages.
 //!
-//! Huge pages are asked for by `madvise`, which the kernel may ignore. Pages of
-//! the `hugetlbfs` pool (`vm.nr_hugepages`) are not used: a control group's
-//! limit on them kills the process at the first touch, past the point where a
-//! reservation can be refused.
+//! # Huge pages
+//! Large reservations of frames and arenas may consist of them. Where they are only *asked*
+//! for (`madvise`), the kernel makes them when it can. Those that were set aside for it
+//! (`vm.nr_hugepages`) are mapped as such; whether such a mapping can be used is known
+//! when it was touched: a control group's limit would end the process at the first touch
+//! later on, and is an error of `MADV_POPULATE_WRITE` here. Their mappings are longer, up
+//! to a whole huge page, and known by their start.
+//!
+//! # Nodes
+//! The policy of a mapping is set before it is touched (`mbind`), and stays with it
+//! whatever thread touches it. What is smaller than a mapping lies where the system puts it.
 
+use crate::processors::{self, Node, SYSTEM_ROOT, number_list_text};
+use lightning_platform::{HugePages, MachineGrants, MachineWishes, MemoryNodes};
 use lightning_platform::{Memory, MemoryUse};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::alloc::Layout;
 use std::ffi::c_void;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Reservations from this size on are mappings. The size of a huge page on
 /// x86-64 and on aarch64 with 4 KiB pages, and their alignment.
@@ -37,27 +48,61 @@ const PAGE_BYTES_MIN: usize = 4096;
 const _: () = assert!(MAPPING_BYTES_MIN.is_multiple_of(MAPPING_UNIT_BYTES));
 const _: () = assert!(MAPPING_UNIT_BYTES.is_multiple_of(PAGE_BYTES_MIN));
 
-/// The engine's memory on Linux. Never aborts: what can't be had is `None`.
+/// Numbers of memory nodes that a policy can name.
+const NODES_MAX: usize = 1_024;
+/// Bits of a word of a set of nodes.
+const NODE_WORD_BITS: usize = libc::c_ulong::BITS as usize;
+
+/// Where mappings are put.
+#[derive(Debug, Clone)]
+struct Policy {
+    /// `MPOL_BIND` or `MPOL_INTERLEAVE`.
+    mode: libc::c_int,
+    nodes: [libc::c_ulong; NODES_MAX / NODE_WORD_BITS],
+    /// For people.
+    words: String,
+}
+
+/// What became of the wishes so far.
 #[derive(Debug, Default)]
+struct Account {
+    /// Starts of mappings of huge pages that were set aside.
+    huge: Vec<usize>,
+    huge_bytes: usize,
+    /// Bytes of mappings that the kernel was asked to make of huge pages.
+    asked_bytes: usize,
+    placed_bytes: usize,
+    touched_bytes: usize,
+    huge_refusal: Option<String>,
+    place_refusal: Option<String>,
+}
+
+/// The engine's memory on Linux. Never aborts: what can't be had is `None`.
+#[derive(Debug)]
 pub struct LinuxMemory {
+    huge_pages: HugePages,
+    policy: Option<Policy>,
     prefault: bool,
     reserved_bytes: AtomicUsize,
+    account: Mutex<Account>,
 }
 
 impl LinuxMemory {
-    /// Memory that takes up room in RAM as it is first touched.
+    /// Memory as it is wished for, as far as the system gives it: see
+    /// [`grants`](Self::grants).
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Memory that is touched as it is reserved, so that a machine without the
-    /// room says so at open, and no later access waits for a page.
-    #[must_use]
-    pub fn prefaulted() -> Self {
+    pub fn new(wishes: &MachineWishes) -> Self {
+        let mut account = Account::default();
+        let policy = policy(&wishes.memory_nodes).unwrap_or_else(|words| {
+            account.place_refusal = Some(words);
+            None
+        });
         Self {
-            prefault: true,
-            ..Self::default()
+            huge_pages: wishes.huge_pages,
+            policy,
+            prefault: wishes.prefault,
+            reserved_bytes: AtomicUsize::new(0),
+            account: Mutex::new(account),
         }
     }
 
@@ -65,6 +110,239 @@ impl LinuxMemory {
     #[must_use]
     pub fn reserved_bytes(&self) -> usize {
         self.reserved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What was given so far, and what was refused.
+    #[must_use]
+    pub fn grants(&self) -> MachineGrants {
+        let account = self.account();
+        let mut grants = MachineGrants::default();
+        let mebibytes = |bytes: usize| format!("{}MiB", bytes >> 20);
+        if account.huge_bytes > 0 {
+            let words = format!("{}_set_aside", mebibytes(account.huge_bytes));
+            grants.given.push(("huge_pages", words));
+        }
+        if account.asked_bytes > 0 {
+            match transparent_refusal() {
+                None => {
+                    let words = format!("{}_transparent", mebibytes(account.asked_bytes));
+                    grants.given.push(("huge_pages", words));
+                }
+                Some(words) => grants.refused.push(("huge_pages", words)),
+            }
+        }
+        if let Some(words) = &account.huge_refusal {
+            grants.refused.push(("huge_pages", words.clone()));
+        }
+        if let Some(policy) = &self.policy
+            && account.place_refusal.is_none()
+        {
+            let words = format!("{}_{}", mebibytes(account.placed_bytes), policy.words);
+            grants.given.push(("numa", words));
+        }
+        if let Some(words) = &account.place_refusal {
+            grants.refused.push(("numa", words.clone()));
+        }
+        if self.prefault {
+            grants
+                .given
+                .push(("prefault", mebibytes(account.touched_bytes)));
+        }
+        grants
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A mapping for a reservation, as far as possible as it is wished for.
+    fn map_as_wished(&self, purpose: MemoryUse, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        let is_large = matches!(purpose, MemoryUse::Frames | MemoryUse::Arena);
+        let takes_aside = matches!(self.huge_pages, HugePages::Try | HugePages::Only);
+        if is_large && takes_aside && align <= MAPPING_BYTES_MIN {
+            match self.map_huge(bytes) {
+                Ok(start) => return Some(start),
+                Err(words) => {
+                    self.account().huge_refusal.get_or_insert(words);
+                    if self.huge_pages == HugePages::Only {
+                        return None;
+                    }
+                }
+            }
+        }
+        let length = mapped_bytes(bytes)?;
+        let start = map(length, align)?;
+        self.place(start, length);
+        if self.huge_pages == HugePages::Off {
+            // Best effort: a kernel without huge pages refuses, and has none.
+            // SAFETY: this advice changes no content, and the range is our mapping.
+            let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxNoHugepage) };
+        } else if is_large {
+            // Best effort: a kernel without huge pages refuses, and nothing is lost.
+            // SAFETY: this advice changes no content, and the range is our mapping.
+            let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxHugepage) };
+            self.account().asked_bytes += length;
+        }
+        if self.prefault {
+            if populate(start, length).is_err() {
+                // SAFETY: the kept part of the mapping, which nobody knows of yet.
+                unsafe { unmap(start, length) };
+                return None;
+            }
+            self.account().touched_bytes += length;
+        }
+        NonNull::new(start.cast())
+    }
+
+    /// A mapping of huge pages that were set aside, touched; or words why there is none.
+    fn map_huge(&self, bytes: usize) -> Result<NonNull<u8>, String> {
+        let length = huge_bytes(bytes).ok_or("a reservation that no machine has")?;
+        let wanted = length / MAPPING_BYTES_MIN;
+        // SAFETY: no address is asked for, so that no existing mapping is touched.
+        let mapped = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB,
+            )
+        };
+        let start = mapped.map_err(|_| {
+            format!(
+                "{wanted} huge pages of 2 MiB are not free together ({}); raise vm.nr_hugepages",
+                free_huge_pages()
+            )
+        })?;
+        self.place(start, length);
+        let touched = populate(start, length);
+        let start = match (touched, NonNull::new(start.cast::<u8>())) {
+            (Ok(()), Some(kept)) => kept,
+            (touched, _) => {
+                // SAFETY: the mapping just made, whole, which nobody knows of yet.
+                unsafe { unmap(start, length) };
+                return Err(match touched {
+                    Err(errno) => format!(
+                        "{wanted} huge pages of 2 MiB can't be used ({errno}): a control group \
+                         or a node has too few"
+                    ),
+                    Ok(()) => "huge pages at no address".to_owned(),
+                });
+            }
+        };
+        let mut account = self.account();
+        account.huge.push(start.as_ptr().addr());
+        account.huge_bytes += length;
+        if self.prefault {
+            account.touched_bytes += length;
+        }
+        Ok(start)
+    }
+
+    /// Sets the policy of a mapping that wasn't touched yet.
+    fn place(&self, start: *mut c_void, length: usize) {
+        let Some(policy) = &self.policy else {
+            return;
+        };
+        // SAFETY: the range is our mapping, and the set of nodes is as long as is said,
+        // with one bit more, since the kernel takes one off.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_mbind,
+                start,
+                length,
+                policy.mode,
+                policy.nodes.as_ptr(),
+                NODES_MAX + 1,
+                0,
+            )
+        };
+        let mut account = self.account();
+        if done == 0 {
+            account.placed_bytes += length;
+        } else {
+            let error = std::io::Error::last_os_error();
+            account
+                .place_refusal
+                .get_or_insert(format!("memory can't be put on nodes (mbind): {error}"));
+        }
+    }
+
+    /// The length of the mapping at `start` for a reservation of `bytes`, which is
+    /// forgotten.
+    fn forget_mapping(&self, start: NonNull<u8>, bytes: usize) -> Option<usize> {
+        let address = start.as_ptr().addr();
+        let mut account = self.account();
+        match account.huge.iter().position(|huge| *huge == address) {
+            Some(index) => {
+                account.huge.swap_remove(index);
+                huge_bytes(bytes)
+            }
+            None => mapped_bytes(bytes),
+        }
+    }
+}
+
+/// The policy for a wish; `None` where there is nothing to set.
+fn policy(wish: &MemoryNodes) -> Result<Option<Policy>, String> {
+    let (mode, wanted) = match wish {
+        MemoryNodes::System => return Ok(None),
+        MemoryNodes::Interleaved => (libc::MPOL_INTERLEAVE, None),
+        MemoryNodes::Only(numbers) => (libc::MPOL_BIND, Some(numbers)),
+    };
+    let all = processors::nodes(Path::new(SYSTEM_ROOT)).map_err(|error| error.to_string())?;
+    policy_of(mode, wanted.map(Vec::as_slice), &all).map(Some)
+}
+
+/// The policy on a machine with these nodes.
+fn policy_of(mode: libc::c_int, wanted: Option<&[u32]>, all: &[Node]) -> Result<Policy, String> {
+    let nodes = match wanted {
+        Some(numbers) => processors::chosen(all, numbers)?,
+        None => all.iter().filter(|node| node.has_memory).cloned().collect(),
+    };
+    if let Some(empty) = nodes.iter().find(|node| !node.has_memory) {
+        return Err(format!("memory node {} has no memory", empty.number));
+    }
+    let numbers: Vec<u32> = nodes.iter().map(|node| node.number).collect();
+    let mut set = [0; NODES_MAX / NODE_WORD_BITS];
+    for number in &numbers {
+        let number = *number as usize;
+        let word = set
+            .get_mut(number / NODE_WORD_BITS)
+            .ok_or_else(|| format!("memory node {number} is past what a policy can name"))?;
+        *word |= 1 << (number % NODE_WORD_BITS);
+    }
+    let how = if mode == libc::MPOL_BIND {
+        "on"
+    } else {
+        "spread_over"
+    };
+    Ok(Policy {
+        mode,
+        nodes: set,
+        words: format!("{how}_nodes_{}", number_list_text(&numbers)),
+    })
+}
+
+/// Why no mapping gets huge pages by being asked for them.
+fn transparent_refusal() -> Option<String> {
+    let path = "/sys/kernel/mm/transparent_hugepage/enabled";
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.contains("[never]") => Some(format!("{path} says never")),
+        Ok(_) => None,
+        Err(_) => Some("this kernel makes no transparent huge pages".to_owned()),
+    }
+}
+
+/// How many huge pages are free, in words.
+fn free_huge_pages() -> String {
+    let folder = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+    let number = |name: &str| {
+        let text = std::fs::read_to_string(format!("{folder}/{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    match (number("free_hugepages"), number("resv_hugepages")) {
+        (Some(free), Some(promised)) => format!("{} are", free.saturating_sub(promised)),
+        _ => "this kernel has none of that size".to_owned(),
     }
 }
 
@@ -85,10 +363,11 @@ unsafe impl Memory for LinuxMemory {
                 // SAFETY: the allocation has `bytes` bytes, all of them zero,
                 // and is not shared yet.
                 unsafe { touch(start, bytes) };
+                self.account().touched_bytes += bytes;
             }
             start
         } else {
-            map(purpose, bytes, align, self.prefault)?
+            self.map_as_wished(purpose, bytes, align)?
         };
         self.reserved_bytes
             .fetch_add(counted_bytes(bytes), Ordering::Relaxed);
@@ -102,7 +381,7 @@ unsafe impl Memory for LinuxMemory {
                 // this size, which came from the same allocator and layout.
                 unsafe { std::alloc::dealloc(start.as_ptr(), layout) };
             }
-        } else if let Some(length) = mapped_bytes(bytes) {
+        } else if let Some(length) = self.forget_mapping(start, bytes) {
             // SAFETY: the caller passes the values of one reservation of this
             // size, which is a mapping of this length that nothing uses any more.
             unsafe { unmap(start.as_ptr().cast(), length) };
@@ -126,10 +405,14 @@ fn mapped_bytes(bytes: usize) -> Option<usize> {
     bytes.checked_next_multiple_of(MAPPING_UNIT_BYTES)
 }
 
-/// Maps at least `bytes` zeroed bytes, aligned to `align` and to a huge page.
-fn map(purpose: MemoryUse, bytes: usize, align: usize, prefault: bool) -> Option<NonNull<u8>> {
+/// The length of a mapping of huge pages for a reservation of `bytes`.
+fn huge_bytes(bytes: usize) -> Option<usize> {
+    bytes.checked_next_multiple_of(MAPPING_BYTES_MIN)
+}
+
+/// Maps `length` zeroed bytes, aligned to `align` and to a huge page.
+fn map(length: usize, align: usize) -> Option<*mut c_void> {
     let align = align.max(MAPPING_BYTES_MIN);
-    let length = mapped_bytes(bytes)?;
     let whole_length = length.checked_add(align)?;
     // SAFETY: no address is asked for, so that no existing mapping is touched.
     let whole = unsafe {
@@ -162,17 +445,7 @@ fn map(purpose: MemoryUse, bytes: usize, align: usize, prefault: bool) -> Option
         // SAFETY: the last `tail` bytes of the mapping, outside the kept part.
         unsafe { unmap(end, tail) };
     }
-    if matches!(purpose, MemoryUse::Frames | MemoryUse::Arena) {
-        // Best effort: a kernel without huge pages refuses, and nothing is lost.
-        // SAFETY: this advice changes no content, and the range is our mapping.
-        let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxHugepage) };
-    }
-    if prefault && populate(start, length).is_err() {
-        // SAFETY: the kept part of the mapping, which nobody knows of yet.
-        unsafe { unmap(start, length) };
-        return None;
-    }
-    NonNull::new(start.cast())
+    Some(start)
 }
 
 /// Backs a fresh mapping with pages.
@@ -220,72 +493,4 @@ unsafe fn unmap(start: *mut c_void, length: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const USES: [MemoryUse; 4] = [
-        MemoryUse::Frames,
-        MemoryUse::Arena,
-        MemoryUse::Buffer,
-        MemoryUse::Structure,
-    ];
-
-    fn check(memory: &LinuxMemory, purpose: MemoryUse, bytes: usize, align: usize) {
-        let before = memory.reserved_bytes();
-        let start = memory.reserve(purpose, bytes, align).unwrap();
-        assert_eq!(start.as_ptr().align_offset(align), 0);
-        assert!(memory.reserved_bytes() >= before + bytes);
-        assert!(memory.reserved_bytes() < before + bytes + MAPPING_UNIT_BYTES);
-        // SAFETY: the reservation just made, by this thread alone.
-        let slice = unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) };
-        assert!(slice.iter().all(|&byte| byte == 0));
-        slice.fill(0xA5);
-        // SAFETY: the values of the reservation; the slice is not used again.
-        unsafe { memory.release(start, bytes, align) };
-        assert_eq!(memory.reserved_bytes(), before);
-    }
-
-    #[test]
-    fn reservations_are_zeroed_aligned_and_counted() {
-        for memory in [LinuxMemory::new(), LinuxMemory::prefaulted()] {
-            for purpose in USES {
-                check(&memory, purpose, 1, 1);
-                check(&memory, purpose, 4096, 4096);
-                check(&memory, purpose, MAPPING_BYTES_MIN - 1, 64);
-                check(&memory, purpose, MAPPING_BYTES_MIN, 8);
-                check(&memory, purpose, MAPPING_BYTES_MIN + 1, 4096);
-                check(
-                    &memory,
-                    purpose,
-                    3 * MAPPING_BYTES_MIN,
-                    4 * MAPPING_BYTES_MIN,
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn large_reservations_start_on_a_huge_page() {
-        let memory = LinuxMemory::new();
-        let bytes = 2 * MAPPING_BYTES_MIN;
-        let start = memory.reserve(MemoryUse::Frames, bytes, 64).unwrap();
-        assert_eq!(start.as_ptr().align_offset(MAPPING_BYTES_MIN), 0);
-        // SAFETY: the values of the reservation.
-        unsafe { memory.release(start, bytes, 64) };
-    }
-
-    #[test]
-    fn what_cannot_be_had_is_none() {
-        let memory = LinuxMemory::new();
-        assert!(memory.reserve(MemoryUse::Buffer, 0, 8).is_none());
-        assert!(memory.reserve(MemoryUse::Buffer, 8, 3).is_none());
-        assert!(memory.reserve(MemoryUse::Buffer, usize::MAX, 8).is_none());
-        assert!(
-            memory
-                .reserve(MemoryUse::Frames, isize::MAX as usize - 63, 64)
-                .is_none()
-        );
-        assert!(memory.reserve(MemoryUse::Frames, 1 << 46, 4096).is_none());
-        assert_eq!(memory.reserved_bytes(), 0);
-    }
-}
+mod tests;

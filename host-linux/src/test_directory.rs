@@ -7,13 +7,17 @@ pub(crate) struct TestDirectory(PathBuf);
 
 impl TestDirectory {
     pub(crate) fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    pub(crate) fn within(parent: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "lightning-host-linux-{}-{}",
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }

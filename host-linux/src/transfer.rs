@@ -132,7 +132,7 @@ pub(crate) fn write_zeros_at(file: BorrowedFd<'_>, offset: u64, bytes: u64) -> R
 
 /// How many requests from the first on lie one behind the other, at least one
 /// and at most [`VECTOR_LENGTH`].
-fn stretch_length(mut ranges: impl Iterator<Item = (u64, usize)>) -> usize {
+pub(crate) fn stretch_length(mut ranges: impl Iterator<Item = (u64, usize)>) -> usize {
     let Some((offset, length)) = ranges.next() else {
         return 0;
     };

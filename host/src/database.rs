@@ -15,6 +15,7 @@ use lightning_core::btree::CursorPosition;
 use lightning_core::db::{Isolation, NAMES_TABLE, PutOptions};
 use lightning_core::format::bytes::get_u32;
 use lightning_core::txn::Stored;
+use lightning_platform::MachineGrants;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -365,6 +366,12 @@ impl Database {
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         Statistics::of(&self.owner)
+    }
+
+    /// What the machine gave of the [wishes](Builder::machine), and what it refused.
+    #[must_use]
+    pub fn machine_grants(&self) -> &MachineGrants {
+        &self.owner.given.grants
     }
 
     /// How background work failed last, where it fails: merges then wait, and

@@ -138,14 +138,18 @@ pub use lightning_core::db::{PutOptions, Statistics as EngineStatistics};
 pub use lightning_core::error::{
     CorruptionReason, Error as EngineError, IoAction, KeySample, Limit, OptionProblem,
 };
-pub use lightning_platform::{File, IoError, IoErrorKind, MachineMemory, ProcessUse};
+pub use lightning_platform::{
+    File, HugePages, IoError, IoErrorKind, MachineGrants, MachineMemory, MachineWishes,
+    MemoryNodes, ProcessUse,
+};
 #[doc(hidden)]
 pub use machine::{FileSystemRoom, LocalListener, LocalStream, ServiceState};
 pub use options::{Builder, Compression, Durability};
 #[doc(hidden)]
 pub use platform::{
-    connect_local, file_system_room, is_readable_by_others, listen_local, machine_memory,
-    process_use, raise_open_files_limit, replace_file, tell_service_manager, watchdog_period,
+    connect_local, file_system_room, is_readable_by_others, keep_to_nodes, keep_to_processors,
+    listen_local, machine_memory, process_use, raise_open_files_limit, replace_file,
+    tell_service_manager, watchdog_period,
 };
 pub use range::Range;
 pub use read::ReadTransaction;

@@ -2,11 +2,12 @@
 
 use crate::codec;
 use crate::database::Database;
-use crate::error::{Error, Result};
-use crate::platform::{self, Access};
+use crate::error::{Error, Reason, Result};
+use crate::platform::{self, Access, Opened};
 use crate::shared::{Given, Owner, now_ms};
 use lightning_core::db::{Durability as EngineDurability, Engine, OpenInput, Options};
 use lightning_core::error::{Error as EngineError, OptionProblem};
+use lightning_platform::{HugePages, IoErrorKind, MachineGrants, MachineWishes};
 use std::path::Path;
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ pub struct Builder {
     value_bytes_max: Option<u32>,
     durability: Durability,
     compression: Compression,
+    machine: MachineWishes,
     create: bool,
 }
 
@@ -88,6 +90,7 @@ impl Default for Builder {
             value_bytes_max: None,
             durability: Durability::Sync,
             compression: Compression::None,
+            machine: MachineWishes::default(),
             create: true,
         }
     }
@@ -223,6 +226,15 @@ impl Builder {
         self
     }
 
+    /// What is wished of the machine: huge pages, memory nodes, memory that is touched at
+    /// open, a page file past the system's cache. What it refuses, and gives, is told by
+    /// [`Database::machine_grants`]; only huge pages that have to be are an error of open.
+    #[must_use]
+    pub fn machine(mut self, wishes: MachineWishes) -> Self {
+        self.machine = wishes;
+        self
+    }
+
     /// Whether a database is made where there is none: so unless given.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
@@ -253,22 +265,23 @@ impl Builder {
             (false, true) => Access::Create,
             (false, false) => Access::ReadWrite,
         };
-        let mut platform = platform::open(directory, access)?;
+        let Opened {
+            mut platform,
+            grants,
+        } = platform::open(directory, access, &self.machine)?;
         let checksum: Option<fn(u32, &[u8]) -> u32> = Some(crc32c::crc32c_append);
         let input = OpenInput {
             entropy: platform::entropy()?,
             now_ms: now_ms(),
             checksum,
         };
-        let failed = |error| Error::engine(error, directory);
-        let mut given = Given {
-            compression: self.compression,
-        };
+        let failed = |error| self.failure(error, &grants(), directory);
+        let mut compression = self.compression;
         match Engine::identify(&*platform.storage, checksum) {
             Ok(identity) => {
-                given.compression = codec::compression_of(identity.codec)
+                compression = codec::compression_of(identity.codec)
                     .ok_or_else(|| failed(EngineError::Options(OptionProblem::Codec)))?;
-                platform.codec = codec::codec(given.compression, identity.page_bytes, directory)?;
+                platform.codec = codec::codec(compression, identity.page_bytes, directory)?;
             }
             Err(EngineError::NotADatabase) if access == Access::Create => {
                 let page_bytes = match self.options.page_bytes {
@@ -282,7 +295,7 @@ impl Builder {
                     ..self.engine_options(self.options.segment_bytes)
                 };
                 let engine = Engine::create(&platform, &options, input).map_err(failed)?;
-                return self.start(engine, directory, given);
+                return self.start(engine, directory, Given::new(compression, grants()));
             }
             Err(error) => return Err(failed(error)),
         }
@@ -300,7 +313,25 @@ impl Builder {
                 opened => break opened,
             }
         };
-        self.start(opened.map_err(failed)?, directory, given)
+        let engine = opened.map_err(failed)?;
+        self.start(engine, directory, Given::new(compression, grants()))
+    }
+
+    /// The error for one of the engine's: where memory was asked for that the machine
+    /// refused, it is that.
+    fn failure(&self, error: EngineError, grants: &MachineGrants, directory: &Path) -> Error {
+        let mut refusals = grants.refused.iter();
+        let refusal = refusals.find(|(wish, _)| *wish == "huge_pages");
+        match (error, refusal) {
+            (EngineError::OutOfMemory { .. }, Some((_, words)))
+                if self.machine.huge_pages == HugePages::Only =>
+            {
+                let message = format!("{}: {words}", directory.display());
+                let kind = IoErrorKind::OutOfMemory;
+                Error::new(Reason::Open { kind, message })
+            }
+            _ => Error::engine(error, directory),
+        }
     }
 
     fn start(&self, engine: Engine, directory: &Path, given: Given) -> Result<Database> {

@@ -8,7 +8,9 @@
 
 use crate::error::{Error, Reason, Result};
 use crate::machine::{FileSystemRoom, LocalListener, LocalStream, ServiceState};
-use lightning_platform::{File, IoErrorKind, MachineMemory, Platform, ProcessUse};
+use lightning_platform::{
+    File, IoErrorKind, MachineGrants, MachineMemory, MachineWishes, Platform, ProcessUse,
+};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,10 +45,19 @@ fn open_error(kind: IoErrorKind, message: String) -> Error {
     Error::new(Reason::Open { kind, message })
 }
 
+/// A data directory, opened.
+pub(crate) struct Opened {
+    pub(crate) platform: Platform,
+    /// What was given of the wishes, and what was refused: known when the engine has its
+    /// memory.
+    pub(crate) grants: Box<dyn Fn() -> MachineGrants>,
+}
+
 /// Opens and locks the data directory `path`.
 #[cfg(target_os = "linux")]
-pub(crate) fn open(path: &Path, access: Access) -> Result<Platform> {
-    use lightning_host_linux::{LinuxMemory, LinuxStorage, LinuxWait, OpenMode};
+pub(crate) fn open(path: &Path, access: Access, wishes: &MachineWishes) -> Result<Opened> {
+    use lightning_host_linux::{DirectStorage, LinuxMemory, LinuxStorage, LinuxWait, OpenMode};
+    use lightning_platform::Storage;
     use std::sync::Arc;
 
     let mode = match access {
@@ -56,18 +67,40 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<Platform> {
     };
     let storage = LinuxStorage::open(path, mode)
         .map_err(|error| open_error(error.io_error().kind, error.to_string()))?;
-    Ok(Platform {
-        storage: Arc::new(storage),
-        memory: Arc::new(LinuxMemory::new()),
+    let memory = Arc::new(LinuxMemory::new(wishes));
+    let direct = wishes.direct_io;
+    let (storage, direct): (Arc<dyn Storage>, _) = if direct {
+        let storage = Arc::new(DirectStorage::new(storage));
+        (Arc::clone(&storage) as _, Some(storage))
+    } else {
+        (Arc::new(storage), None)
+    };
+    let platform = Platform {
+        storage,
+        memory: Arc::clone(&memory) as _,
         wait: Arc::new(LinuxWait),
         codec: None,
         cipher: None,
+    };
+    let grants = move || {
+        let mut grants = memory.grants();
+        if let Some(direct) = &direct {
+            match direct.refusal() {
+                None => grants.given.push(("direct_io", "on".to_owned())),
+                Some(words) => grants.refused.push(("direct_io", words)),
+            }
+        }
+        grants
+    };
+    Ok(Opened {
+        platform,
+        grants: Box::new(grants),
     })
 }
 
 /// Opens and locks the data directory `path`.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn open(path: &Path, _access: Access) -> Result<Platform> {
+pub(crate) fn open(path: &Path, _access: Access, _wishes: &MachineWishes) -> Result<Opened> {
     Err(open_error(
         IoErrorKind::Unsupported,
         format!(
@@ -277,4 +310,50 @@ pub fn raise_open_files_limit() -> io::Result<Option<u64>> {
 #[cfg(not(target_os = "linux"))]
 pub fn raise_open_files_limit() -> io::Result<Option<u64>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Keeps this thread, and those that it starts afterwards, on these processors, as far as
+/// the process has them; answers which these are, as `0-3,8`.
+///
+/// # Errors
+/// The process has none of them; what the system says.
+#[cfg(target_os = "linux")]
+pub fn keep_to_processors(numbers: &[u32]) -> io::Result<String> {
+    let kept = lightning_host_linux::keep_to_processors(numbers)?;
+    Ok(lightning_host_linux::number_list_text(&kept))
+}
+
+/// Keeps this thread on these processors.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn keep_to_processors(_numbers: &[u32]) -> io::Result<String> {
+    Err(no_such_choice())
+}
+
+/// Keeps this thread, and those that it starts afterwards, on the processors of these
+/// memory nodes; answers which these are, as `0-3,8`.
+///
+/// # Errors
+/// There are no such nodes; as [`keep_to_processors`].
+#[cfg(target_os = "linux")]
+pub fn keep_to_nodes(numbers: &[u32]) -> io::Result<String> {
+    let kept = lightning_host_linux::keep_to_nodes(numbers)?;
+    Ok(lightning_host_linux::number_list_text(&kept))
+}
+
+/// Keeps this thread on the processors of these memory nodes.
+///
+/// # Errors
+/// Always, on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn keep_to_nodes(_numbers: &[u32]) -> io::Result<String> {
+    Err(no_such_choice())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_such_choice() -> io::Error {
+    let words = "this system doesn't let a program choose its processors";
+    io::Error::new(io::ErrorKind::Unsupported, words)
 }

@@ -12,6 +12,7 @@ use crate::options::{Compression, Durability};
 use crate::slowing::Slowing;
 use lightning_core::db::{Engine, Ticket};
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
+use lightning_platform::MachineGrants;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -31,6 +32,16 @@ const ROOM_POLL: Duration = Duration::from_millis(2);
 #[derive(Clone)]
 pub(crate) struct Given {
     pub(crate) compression: Compression,
+    pub(crate) grants: MachineGrants,
+}
+
+impl Given {
+    pub(crate) fn new(compression: Compression, grants: MachineGrants) -> Self {
+        Self {
+            compression,
+            grants,
+        }
+    }
 }
 
 /// The engine, and what waits around it.

@@ -22,7 +22,9 @@ mod transform;
 mod wait;
 
 pub use error::{IoError, IoErrorKind};
-pub use machine::{MachineMemory, ProcessUse};
+pub use machine::{
+    HugePages, MachineGrants, MachineMemory, MachineWishes, MemoryNodes, ProcessUse,
+};
 pub use memory::{Memory, MemoryUse};
 pub use storage::{File, Geometry, ReadRequest, Storage, WriteRequest};
 pub use transform::{Cipher, Codec, PageIdentity, TransformError};

@@ -1,6 +1,57 @@
 //! What a host tells of its machine. The engine asks for none of it; services do.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
+
+/// What a program wants of the machine for its database. A host gives what it can, and
+/// says by [`MachineGrants`] what it refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MachineWishes {
+    /// Which pages the memory of frames and memtables consists of.
+    pub huge_pages: HugePages,
+    /// Where memory lies.
+    pub memory_nodes: MemoryNodes,
+    /// Whether memory is touched when it is reserved.
+    pub prefault: bool,
+    /// Whether the page file is read and written past the system's cache.
+    pub direct_io: bool,
+}
+
+/// Which pages large memory consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HugePages {
+    /// Of small ones only.
+    Off,
+    /// The system is asked for huge ones where it makes them by itself.
+    #[default]
+    Asked,
+    /// Of huge ones that were set aside, where there are enough; otherwise as `Asked`.
+    Try,
+    /// Of huge ones that were set aside: a reservation fails where there are too few.
+    Only,
+}
+
+/// On which nodes of the machine memory lies.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum MemoryNodes {
+    /// Where the system puts it.
+    #[default]
+    System,
+    /// Spread over all.
+    Interleaved,
+    /// On these.
+    Only(Vec<u32>),
+}
+
+/// What of [`MachineWishes`] was given, and what wasn't.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MachineGrants {
+    /// What was given: which wish, and how much of what.
+    pub given: Vec<(&'static str, String)>,
+    /// What was refused: which wish, and why.
+    pub refused: Vec<(&'static str, String)>,
+}
 
 /// What this process takes of the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The database, opened as the settings want it.
 
 use crate::service::ServiceError;
-use lightning_db::{Compression, Database};
-use lightning_ops::configuration::Configuration;
+use lightning_db::{Compression, Database, MachineWishes, MemoryNodes};
+use lightning_ops::configuration::{Configuration, HugePages, Numa};
 
 /// What a transaction may write, from the size of a memtable.
 fn transaction_bytes(configuration: &Configuration) -> u32 {
@@ -35,6 +35,7 @@ pub(crate) fn open(configuration: &Configuration) -> Result<Database, ServiceErr
         .memtables(database.memtables)
         .transaction_bytes(transaction_bytes(configuration))
         .transactions(limits.active_transactions_max + SPARE_TRANSACTIONS)
+        .machine(wishes(configuration))
         .durability(configuration.durability.wal_sync_mode.into());
     if let Some(bytes) = database.max_memory_bytes {
         builder = builder.max_memory_bytes(bytes);
@@ -65,4 +66,23 @@ pub(crate) fn open(configuration: &Configuration) -> Result<Database, ServiceErr
         );
     }
     Ok(opened)
+}
+
+/// What the settings wish of the machine for the database.
+fn wishes(configuration: &Configuration) -> MachineWishes {
+    let service = &configuration.service;
+    MachineWishes {
+        huge_pages: match service.huge_pages {
+            HugePages::Off => lightning_db::HugePages::Off,
+            HugePages::Try => lightning_db::HugePages::Try,
+            HugePages::On => lightning_db::HugePages::Only,
+        },
+        memory_nodes: match &service.numa {
+            Numa::Off => MemoryNodes::System,
+            Numa::Interleave => MemoryNodes::Interleaved,
+            Numa::Nodes(numbers) => MemoryNodes::Only(numbers.clone()),
+        },
+        prefault: service.prefault,
+        direct_io: service.direct_io,
+    }
 }

@@ -117,10 +117,10 @@ fn not_heeded(loaded: &Loaded) -> Vec<String> {
 
 #[test]
 fn what_is_written_in_vain_is_told() {
-    let loaded = load("[service]\ndirect_io = true\n");
+    let loaded = load("[durability]\nenable_paranoia_checks = true\n");
     assert_eq!(
         loaded.warnings[0].to_string(),
-        "service.direct_io = true (/etc/c.toml line 2): this version of the service doesn't heed it yet"
+        "durability.enable_paranoia_checks = true (/etc/c.toml line 2): this version of the service doesn't heed it yet"
     );
     assert!(load("[database]\ncache_size_mb = 64\n").warnings.is_empty());
 }

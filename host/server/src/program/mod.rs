@@ -5,9 +5,11 @@
 //! | `arguments.rs` | the command line, and its help |
 //! | `surroundings.rs` | the ways in for who operates it: HTTP, admin socket, samples |
 //! | `signals.rs` | signals, and what the service manager is told |
+//! | `hardware.rs` | processors, and what became of the wishes for the machine |
 //! | `opening.rs` | the line that says what was started |
 
 pub mod arguments;
+mod hardware;
 mod opening;
 mod signals;
 mod surroundings;
@@ -16,7 +18,7 @@ use crate::logging::Log;
 use crate::service::Service;
 use arguments::{Arguments, Command};
 use clap::{CommandFactory as _, Parser as _};
-use lightning_db::ServiceState;
+use lightning_db::{MachineGrants, ServiceState};
 use lightning_ops::configuration::{Configuration, ConfigurationErrors, Loaded, Sources};
 use signals::Signals;
 use std::io::Write as _;
@@ -94,13 +96,15 @@ fn start(arguments: &Arguments) -> Result<(), String> {
     }
     let log = Log::open(&loaded.configuration.logging).map_err(|error| error.to_string())?;
     log.install();
+    // Before there are threads: those that are started later do as this one.
+    let pinned = hardware::keep_to_processors(&loaded.configuration);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("lightning-client")
         .build()
         .map_err(|error| format!("no threads for clients: {error}"))?;
     let has_file = loaded.configuration.logging.file.is_some();
-    let outcome = runtime.block_on(serve(loaded, sources, log));
+    let outcome = runtime.block_on(serve(loaded, sources, log, pinned));
     if let Err(message) = &outcome
         && has_file
     {
@@ -138,7 +142,12 @@ fn print_line(line: &str) {
     let _outcome = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-async fn serve(loaded: Loaded, sources: Sources, log: Arc<Log>) -> Result<(), String> {
+async fn serve(
+    loaded: Loaded,
+    sources: Sources,
+    log: Arc<Log>,
+    pinned: MachineGrants,
+) -> Result<(), String> {
     let configuration = loaded.configuration.clone();
     let files_max = lightning_db::raise_open_files_limit().ok().flatten();
     let signals = Signals::take().map_err(|error| format!("signals can't be followed: {error}"))?;
@@ -146,7 +155,16 @@ async fn serve(loaded: Loaded, sources: Sources, log: Arc<Log>) -> Result<(), St
         .await
         .map_err(|error| error.to_string())?;
     let surroundings = Surroundings::start(&service, &configuration, sources, log).await?;
-    let line = opening::line(&service, &configuration, &surroundings, files_max);
+    let of_database = service.server().store().database().machine_grants();
+    let grants = hardware::all_grants(pinned, of_database, &configuration);
+    for (wish, reason) in &grants.refused {
+        tracing::warn!(
+            wish,
+            reason,
+            "the machine refused what the settings ask for"
+        );
+    }
+    let line = opening::line(&service, &configuration, &surroundings, files_max, &grants);
     print_line(&line);
     if configuration.logging.file.is_some() {
         tracing::info!(message = %line);

@@ -3,6 +3,7 @@
 
 use super::surroundings::Surroundings;
 use super::{PROGRAM, Service};
+use lightning_db::MachineGrants;
 use lightning_ops::configuration::{Configuration, WalSyncMode};
 use std::net::SocketAddr;
 
@@ -15,6 +16,7 @@ pub(super) fn line(
     configuration: &Configuration,
     surroundings: &Surroundings,
     files_max: Option<u64>,
+    grants: &MachineGrants,
 ) -> String {
     let database = service.server().store().database();
     let statistics = database.statistics();
@@ -46,18 +48,28 @@ pub(super) fn line(
             limits.active_transactions_max.to_string(),
         ),
     ];
+    for (wish, given) in &grants.given {
+        parts.push((wish, given.clone()));
+    }
+    let mut refused: Vec<String> = grants
+        .refused
+        .iter()
+        .map(|(wish, reason)| format!("{wish}: {reason}"))
+        .collect();
     let wanted = u64::from(limits.connections_max) + OWN_FILES;
     match files_max {
         Some(most) => {
             parts.push(("open_files", most.to_string()));
             if most < wanted {
-                parts.push((
-                    "refused",
-                    format!("\"{wanted} open files for max_connections: raise LimitNOFILE\""),
+                refused.push(format!(
+                    "{wanted} open files for max_connections: raise LimitNOFILE"
                 ));
             }
         }
         None => parts.push(("open_files", "unlimited".to_owned())),
+    }
+    if !refused.is_empty() {
+        parts.push(("refused", format!("\"{}\"", refused.join("; "))));
     }
     let parts: Vec<String> = parts
         .into_iter()

@@ -1,7 +1,9 @@
 //! Settings of engine and machine: what each does is seen from outside.
 
-use super::support::{Directory, Service};
+use super::support::{Directory, Service, arguments, program};
 use lightning_db::{Compression, Database};
+use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn pages_are_compressed_as_it_is_said_when_the_database_is_made() {
@@ -40,3 +42,207 @@ fn pages_are_compressed_as_it_is_said_when_the_database_is_made() {
         assert_eq!(database.statistics().compression, expected);
     }
 }
+
+/// A field of one of its files below `/proc`, of each thread.
+fn of_each_thread(service: &Service, field: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", service.process())).unwrap();
+    let mut found = Vec::new();
+    for task in tasks {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status"));
+        let Ok(status) = status else { continue };
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        found.push(line.unwrap().trim().to_owned());
+    }
+    found
+}
+
+/// How large it is in memory, in KiB.
+fn resident(service: &Service) -> u64 {
+    let all = of_each_thread(service, "VmRSS:");
+    all[0].split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Its large mappings, as `smaps` tells of them: a field of each.
+fn of_large_mappings(service: &Service, field: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps", service.process())).unwrap();
+    let (mut is_large, mut found) = (false, Vec::new());
+    for line in text.lines() {
+        if let Some(size) = line.strip_prefix("Size:") {
+            let kibibytes: u64 = size.trim().split(' ').next().unwrap().parse().unwrap();
+            // Cache and write buffers of these tests.
+            is_large = kibibytes >= 4 << 10;
+        }
+        if let Some(value) = line.strip_prefix(field)
+            && is_large
+        {
+            found.push(value.trim().to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn threads_stay_on_the_processors_that_were_named() {
+    let directory = Directory::new();
+    let allowed = Command::new("nproc").output().unwrap();
+    let count: u32 = String::from_utf8(allowed.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let service = Service::start(&directory, &[]);
+    let all = of_each_thread(&service, "Cpus_allowed_list:")[0].clone();
+    let last = all.rsplit([',', '-']).next().unwrap().to_owned();
+    service.stop();
+    let service = Service::start(&directory, &[&format!("service.cpu_affinity={last}")]);
+    assert_eq!(service.part("cpu_affinity"), last);
+    let lists = of_each_thread(&service, "Cpus_allowed_list:");
+    assert!(lists.len() > 3, "{lists:?}");
+    assert!(lists.iter().all(|list| *list == last), "{lists:?}");
+    service.stop();
+    // None of them: refused, with a reason, and it serves all the same.
+    let service = Service::start(&directory, &["service.cpu_affinity=4000"]);
+    let told = service.stop();
+    assert!(told.contains("has none of the processors 4000"), "{told}");
+    if count == 1 {
+        println!("note: one processor only; that threads are kept from others wasn't seen");
+    }
+}
+
+#[test]
+fn memory_lies_on_nodes_and_threads_with_it() {
+    if !Path::new("/sys/devices/system/node/node0").exists() {
+        println!("SKIPPED: this kernel tells of no memory nodes");
+        return;
+    }
+    let directory = Directory::new();
+    for (setting, policy) in [
+        ("service.numa=0", "bind:0"),
+        ("service.numa=interleave", "interleave:"),
+    ] {
+        let service = Service::start(&directory, &[setting]);
+        let maps = format!("/proc/{}/numa_maps", service.process());
+        let maps = std::fs::read_to_string(maps).unwrap();
+        let is_placed = maps.contains(policy);
+        let told = service.stop();
+        assert!(
+            is_placed || told.contains("can't be put on nodes"),
+            "{maps} {told}"
+        );
+    }
+    let service = Service::start(&directory, &["service.numa=77"]);
+    let told = service.stop();
+    assert!(told.contains("no memory node 77"), "{told}");
+}
+
+#[test]
+fn memory_is_touched_at_start_where_it_is_to_be() {
+    let directory = Directory::new();
+    // 20 MiB of cache and write buffers, and more.
+    let lazy = Service::start(&directory, &["service.huge_pages=off"]);
+    let lazy_kib = resident(&lazy);
+    lazy.stop();
+    for setting in [
+        "service.prefault=true",
+        "database.use_optimized_page_manager=true",
+    ] {
+        let service = Service::start(&directory, &[setting]);
+        let touched_kib = resident(&service);
+        assert!(
+            touched_kib > lazy_kib + (16 << 10),
+            "{setting}: {lazy_kib} {touched_kib}"
+        );
+        assert!(service.part("prefault").ends_with("MiB"));
+        service.stop();
+    }
+    // What is written counts more.
+    let settings = [
+        "database.use_optimized_page_manager=true",
+        "service.prefault=false",
+    ];
+    let service = Service::start(&directory, &settings);
+    assert!(resident(&service) < lazy_kib + (16 << 10));
+    service.stop();
+}
+
+#[test]
+fn huge_pages_are_taken_asked_for_or_not_wanted() {
+    let directory = Directory::new();
+    let flags = |setting| {
+        let service = Service::start(&directory, &[setting]);
+        let flags = of_large_mappings(&service, "VmFlags:");
+        (flags, service.stop())
+    };
+    let has = |flags: &[String], flag: &str| {
+        let mut all = flags.iter().flat_map(|flags| flags.split(' '));
+        all.any(|one| one == flag)
+    };
+    let (off, _) = flags("service.huge_pages=off");
+    assert!(
+        has(&off, "nh") && !has(&off, "hg") && !has(&off, "ht"),
+        "{off:?}"
+    );
+    let (tried, told) = flags("service.huge_pages=try");
+    assert!(
+        has(&tried, "hg") || has(&tried, "ht") || told.contains("huge_pages"),
+        "{tried:?} {told}"
+    );
+    let small = arguments(&["service.huge_pages=on"]);
+    let mut command = program(&directory, &small);
+    command.args(["--data", "huge"]);
+    if Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").exists()
+        && free_huge_pages() >= 16
+    {
+        let service = Service::of(command);
+        assert!(has(&of_large_mappings(&service, "VmFlags:"), "ht"));
+        assert!(service.part("huge_pages").ends_with("MiB_set_aside"));
+    } else {
+        // More than there are: it doesn't start, and says what would help.
+        let output = command.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("raise vm.nr_hugepages"), "{told}");
+    }
+}
+
+fn free_huge_pages() -> u64 {
+    let path = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+    std::fs::read_to_string(path)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn pages_go_past_the_system_cache_where_the_file_system_can() {
+    let directory = Directory::new();
+    let service = Service::start(&directory, &["service.direct_io=true"]);
+    let replies = service.say("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\nGET a\r\n", 3);
+    assert_eq!(replies, ["+OK", "$1", "b"]);
+    let process = service.process();
+    let flags = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let pages = flags.filter_map(Result::ok).find(|entry| {
+        std::fs::read_link(entry.path()).is_ok_and(|path| path.ends_with("pages.ldb"))
+    });
+    let number = pages.unwrap().file_name();
+    let information = format!("/proc/{process}/fdinfo/{}", number.to_str().unwrap());
+    let information = std::fs::read_to_string(information).unwrap();
+    let flags = information
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
+        .unwrap();
+    let is_direct = u32::from_str_radix(flags.trim(), 8).unwrap() & O_DIRECT != 0;
+    let told = service.stop();
+    assert!(is_direct != told.contains("direct_io"), "{told}");
+    // What was written is there, whoever reads it.
+    let database = Database::open_read_only(directory.path().join("data")).unwrap();
+    database.verify().unwrap();
+}
+
+/// As the kernel has it on these processors.
+const O_DIRECT: u32 = if cfg!(any(target_arch = "aarch64", target_arch = "arm")) {
+    0o200_000
+} else {
+    0o40_000
+};

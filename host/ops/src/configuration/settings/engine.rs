@@ -119,10 +119,10 @@ pub(super) const DATABASE: Section = Section {
             kind: Kind::Boolean,
             default: DefaultValue::Boolean(false),
             effect: Effect::Restart,
-            documentation: "Prepares the cache's memory at start: huge pages where the system has \
-                            them, and all of it touched, unless `service.huge_pages` and \
-                            `service.prefault` are written. Reads miss less; the start takes \
-                            longer, and the memory is taken at once.",
+            documentation: "Prepares the memory at start: huge pages where the system has them, \
+                            and all of it touched, unless `service.huge_pages` and \
+                            `service.prefault` are written. No request waits for memory; the \
+                            start takes longer, and the memory is taken at once.",
         },
         Setting {
             section: "database",

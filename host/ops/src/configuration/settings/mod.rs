@@ -40,7 +40,6 @@ pub const UNSUPPORTED_SECTIONS: &[(&str, &str)] = &[
 /// Settings that are read and checked, and that the service doesn't heed yet: who sets
 /// one is told.
 pub(super) const NOT_HEEDED: &[(&str, &str)] = &[
-    ("database", "use_optimized_page_manager"),
     ("database", "compaction_threads"),
     ("database", "version_cleanup_interval_sec"),
     ("performance", "prefetch_enabled"),
@@ -48,11 +47,6 @@ pub(super) const NOT_HEEDED: &[(&str, &str)] = &[
     ("durability", "enable_safety_guards"),
     ("durability", "enable_paranoia_checks"),
     ("durability", "checkpoint_interval_sec"),
-    ("service", "huge_pages"),
-    ("service", "numa"),
-    ("service", "cpu_affinity"),
-    ("service", "direct_io"),
-    ("service", "prefault"),
 ];
 
 /// How many memtables the service has: one takes writes while the others are written

@@ -107,11 +107,15 @@ pub(super) const SERVICE: Section = Section {
             also_in: &[],
             variables: &["LIGHTNING_DB_HUGE_PAGES"],
             kind: Kind::Choice(&["off", "try", "on"]),
-            default: DefaultValue::Text("off"),
+            default: DefaultValue::Text("try"),
             effect: Effect::Restart,
-            documentation: "Whether the engine's memory consists of huge pages: try takes them \
-                            where there are some, on doesn't start without. Reads miss less; the \
-                            memory is taken in large steps.",
+            documentation: "Whether cache and write buffers consist of huge pages, so that \
+                            finding what is in memory costs the processor less: try takes those \
+                            that were set aside (`vm.nr_hugepages`), where there are enough for \
+                            a part, and asks the system for its transparent ones otherwise; on \
+                            doesn't start without enough that were set aside; off takes none. \
+                            Those that were set aside are taken at start, transparent ones in \
+                            steps of 2 MiB.",
         },
         Setting {
             section: "service",
@@ -123,7 +127,10 @@ pub(super) const SERVICE: Section = Section {
             effect: Effect::Restart,
             documentation: "Where the engine's memory lies on a machine with several memory \
                             nodes: interleave spreads it over all, numbers such as `0` or `0-1` \
-                            name the nodes that it may take, off leaves it to the system.",
+                            name the nodes that it may take, off leaves it to the system. With \
+                            numbers, threads run on those nodes' processors, too, unless \
+                            `cpu_affinity` is written. Near memory is faster; a node that is \
+                            full is, where it is the only one, a lack of memory.",
         },
         Setting {
             section: "service",
@@ -134,7 +141,9 @@ pub(super) const SERVICE: Section = Section {
             default: DefaultValue::Unset,
             effect: Effect::Restart,
             documentation: "The processors that the service's threads may run on, such as \
-                            `0-7`; all that the process was given where none is written.",
+                            `0-7`; all that the process was given where none is written. \
+                            Keeps them from others' processors and caches, and others' work \
+                            from theirs only where that is kept away, too.",
         },
         Setting {
             section: "service",
@@ -146,7 +155,8 @@ pub(super) const SERVICE: Section = Section {
             effect: Effect::Restart,
             documentation: "Whether pages are read and written past the system's cache. Nothing \
                             is kept in memory twice; what the cache of the database is too small \
-                            for comes from the disk each time.",
+                            for comes from the disk each time, and nothing is read ahead. A file \
+                            system that can't is named in the log, and used as before.",
         },
         Setting {
             section: "service",
