@@ -6,6 +6,7 @@ use crate::error::{Error, Reason, Result};
 use crate::guard::ValueGuard;
 use crate::options::Builder;
 use crate::read::ReadTransaction;
+use crate::scrub::Scrub;
 use crate::shared::{Owner, now_ms};
 use crate::statistics::Statistics;
 use crate::table::{Table, TypedTable};
@@ -366,6 +367,32 @@ impl Database {
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         Statistics::of(&self.owner)
+    }
+
+    /// Sets how many pages ahead an iterator tells the system of, where it comes to one that
+    /// is not in memory; 0, as at first, for none. A long scan then waits less for the
+    /// device; a short one has it read for nothing.
+    pub fn set_read_ahead(&self, pages: u32) {
+        self.owner.engine.set_read_ahead(pages);
+    }
+
+    /// Sets how often what has expired is removed at most: once a minute at first. What has
+    /// expired isn't seen before, either; it takes room, and is counted.
+    pub fn set_sweep_interval(&self, interval: Duration) {
+        self.owner.maintenance().set_sweep_interval(interval);
+    }
+
+    /// Sets after how long what was committed is in the page file at the latest, so that
+    /// an open after a crash doesn't have to read it in the log; `None`, as at first, for
+    /// when memory is full or writes pause. The shorter, the more is written.
+    pub fn set_checkpoint_interval(&self, interval: Option<Duration>) {
+        self.owner.maintenance().set_checkpoint_interval(interval);
+    }
+
+    /// Begins to check the pages of all tables, some at a time: see [`Scrub`].
+    #[must_use]
+    pub fn scrub(&self) -> Scrub {
+        Scrub::new(&self.owner)
     }
 
     /// What the machine gave of the [wishes](Builder::machine), and what it refused.

@@ -121,6 +121,7 @@ mod platform;
 mod range;
 mod read;
 mod read_log;
+mod scrub;
 mod shared;
 mod slowing;
 mod statistics;
@@ -134,7 +135,7 @@ pub use database::Database;
 pub use encoding::{EncodeBuffer, Key, KeyPart, KeyPrefix, Value};
 pub use error::{EncodedPart, Error, Reason, Result};
 pub use guard::{Entry, KeyGuard, ValueGuard};
-pub use lightning_core::db::{PutOptions, Statistics as EngineStatistics};
+pub use lightning_core::db::{PutOptions, Scrubbed, Statistics as EngineStatistics};
 pub use lightning_core::error::{
     CorruptionReason, Error as EngineError, IoAction, KeySample, Limit, OptionProblem,
 };
@@ -153,6 +154,7 @@ pub use platform::{
 };
 pub use range::Range;
 pub use read::ReadTransaction;
+pub use scrub::Scrub;
 pub use statistics::Statistics;
 pub use stream::ValueReader;
 pub use table::{Table, TableReader, TypedTable};

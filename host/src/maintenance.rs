@@ -7,13 +7,18 @@
 //! trees, so that reads find one source, marks the log, gives back what of it is not
 //! needed and rests.
 //!
-//! Where nothing else is to be done it removes what has expired, at most once a minute,
-//! and not before the first entry does: for that it wakes from its rest, too.
+//! Where nothing else is to be done it removes what has expired, at most once in a period,
+//! and not before the first entry does: for that it wakes from its rest, too. What has been
+//! in the log for longer than another period is frozen, so that it becomes a run, though
+//! writes go on (`intervals`).
 //!
 //! Who waits for room waits for a *round*: a step that did something ends one,
 //! and so does one that found nothing to do, which may have been done just before.
 
-use crate::shared::{Shared, now_ms};
+mod intervals;
+
+use crate::shared::Shared;
+use intervals::{Checkpoints, Intervals, Sweeps};
 use lightning_core::db::Budgeted;
 use lightning_core::error::Error as EngineError;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,9 +37,6 @@ const HELD_PAUSE: Duration = Duration::from_millis(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often it looks for what has expired at most.
-const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-
 #[derive(Default)]
 struct State {
     is_wanted: bool,
@@ -43,6 +45,8 @@ struct State {
     rounds: u64,
     /// Whether the last one found nothing to do.
     found_nothing: bool,
+    /// Whether periods are others now.
+    is_changed: bool,
 }
 
 /// When maintenance works, and who waits for it.
@@ -52,6 +56,7 @@ pub(crate) struct Maintenance {
     progressed: Condvar,
     /// Set while the thread rests, so that a write costs one load otherwise.
     is_resting: AtomicBool,
+    intervals: Intervals,
 }
 
 /// What to do after a step.
@@ -68,7 +73,25 @@ impl Maintenance {
             wanted: Condvar::new(),
             progressed: Condvar::new(),
             is_resting: AtomicBool::new(false),
+            intervals: Intervals::new(),
         }
+    }
+
+    /// Sets how often what has expired is looked for at most.
+    pub(crate) fn set_sweep_interval(&self, interval: Duration) {
+        self.intervals.set_sweep(interval);
+        self.look_again();
+    }
+
+    /// Sets after how long what is in the log is written to the page file.
+    pub(crate) fn set_checkpoint_interval(&self, interval: Option<Duration>) {
+        self.intervals.set_checkpoint(interval);
+        self.look_again();
+    }
+
+    fn look_again(&self) {
+        self.lock().is_changed = true;
+        self.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,10 +145,12 @@ impl Maintenance {
         let mut last_seen = None;
         let mut quiet_looks = 0;
         let mut is_settled = false;
-        let mut sweeps = Sweeps::new();
+        let mut sweeps = Sweeps::new(self.intervals.sweep());
+        let mut checkpoints = Checkpoints::default();
         loop {
+            checkpoints.look(shared, self.intervals.checkpoint());
             let mut next = step(shared);
-            if matches!(next, Next::Rest) && sweeps.step(shared) {
+            if matches!(next, Next::Rest) && sweeps.step(shared, self.intervals.sweep()) {
                 // There is less to keep now, and a superblock that the log doesn't name.
                 is_settled = false;
                 next = Next::Work;
@@ -133,6 +158,9 @@ impl Maintenance {
             let mut state = self.lock();
             if state.is_stopping {
                 return;
+            }
+            if std::mem::take(&mut state.is_changed) {
+                sweeps.note_write(self.intervals.sweep());
             }
             if !matches!(next, Next::Pause(_)) {
                 state.rounds += 1;
@@ -156,7 +184,7 @@ impl Maintenance {
                 last_seen = Some(appended);
                 quiet_looks = 0;
                 is_settled = false;
-                sweeps.note_write();
+                sweeps.note_write(self.intervals.sweep());
             }
             if is_settled {
                 self.is_resting.store(true, Ordering::SeqCst);
@@ -190,56 +218,6 @@ impl Maintenance {
             };
         }
         state.is_wanted = false;
-    }
-}
-
-/// When to look for what has expired.
-struct Sweeps {
-    /// None where nothing in the trees ever expires.
-    due: Option<Instant>,
-}
-
-impl Sweeps {
-    fn new() -> Self {
-        Self {
-            due: Some(Instant::now() + SWEEP_PAUSE),
-        }
-    }
-
-    /// What is written may expire.
-    fn note_write(&mut self) {
-        let soon = Instant::now() + SWEEP_PAUSE;
-        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
-    }
-
-    /// How long there is nothing to look for; none for ever.
-    fn left(&self) -> Option<Duration> {
-        self.due
-            .map(|due| due.saturating_duration_since(Instant::now()))
-    }
-
-    /// Removes some of what has expired, where that is due. Answers whether it did.
-    fn step(&mut self, shared: &Shared) -> bool {
-        if self.left() != Some(Duration::ZERO) {
-            return false;
-        }
-        let now_ms = now_ms();
-        match shared.engine.sweep(now_ms) {
-            Ok(swept) if swept.worked => return true,
-            Ok(swept) => {
-                self.due = swept.earliest_expiry_ms.and_then(|expiry_ms| {
-                    let left = Duration::from_millis(expiry_ms.saturating_sub(now_ms));
-                    Instant::now().checked_add(left.max(SWEEP_PAUSE))
-                });
-            }
-            Err(error) => {
-                self.due = Some(Instant::now() + SWEEP_PAUSE);
-                if error != EngineError::Busy {
-                    shared.note_failure(error);
-                }
-            }
-        }
-        false
     }
 }
 

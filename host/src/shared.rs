@@ -155,6 +155,10 @@ impl Shared {
         }
     }
 
+    pub(crate) fn maintenance(&self) -> &Maintenance {
+        &self.maintenance
+    }
+
     pub(crate) fn wake_maintenance(&self) {
         self.maintenance.wake();
     }
