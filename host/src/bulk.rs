@@ -26,8 +26,8 @@ const MERGE_WAIT: Duration = Duration::from_secs(1);
 /// and durable, when [`finish`](Self::finish) returns, and not at all before;
 /// dropping it leaves nothing.
 ///
-/// What it costs depends on what is in memory when it begins. Where that is less than a
-/// mebibyte, and no run stands, it is merged first, and the load goes straight into the
+/// What it costs depends on what stands above the tables when it begins. Where that is less
+/// than a mebibyte, it is merged first, and the load goes straight into the
 /// table: nothing is faster, and commits made meanwhile count as later than the load.
 /// Merges wait while it lasts, so that other writers are held up once memory is full.
 /// Otherwise the load is written beside all others, who read, commit and merge as ever,
@@ -136,10 +136,12 @@ fn begin(shared: &Shared, table: u32) -> EngineResult<Way<'_>> {
     }
 }
 
-/// Whether what stands above the trees is merged in no time.
+/// Whether what stands above the trees is merged in no time. Runs count by their bytes: on
+/// its way into the trees what was in memory is one.
 fn is_little(engine: &Engine) -> bool {
     let statistics = engine.statistics();
-    statistics.runs == 0 && statistics.front_bytes <= MERGED_BYTES_MAX
+    let bytes = statistics.front_bytes + statistics.run_bytes;
+    bytes <= MERGED_BYTES_MAX && !engine.has_pending_ingest()
 }
 
 /// Commits a load that becomes a run, and makes it durable.

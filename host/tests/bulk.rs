@@ -5,6 +5,7 @@ mod support;
 use lightning_db::{Database, TypedTable};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 use support::Directory;
 
 /// Small memory, so that writers fill it again and again.
@@ -104,6 +105,27 @@ fn a_bulk_load_goes_on_beside_writers_and_readers() {
     database.verify().unwrap();
     let last = database.get(&table, 7).unwrap().unwrap().value();
     assert_eq!(last[31], 5);
+}
+
+#[test]
+fn a_load_into_a_table_that_was_just_made_goes_straight_into_the_tree() {
+    for _ in 0..8 {
+        let directory = Directory::new("bulk-straight");
+        let database = open(&directory);
+        let table: TypedTable<u64, u64> = database.typed_table("t").unwrap();
+        let began = Instant::now();
+        let mut load = database.bulk_load(&table).unwrap();
+        if began.elapsed() > Duration::from_millis(900) {
+            // So slow a device isn't waited for.
+            continue;
+        }
+        for key in 0..1_000 {
+            load.push(key, key).unwrap();
+        }
+        load.finish().unwrap();
+        // Otherwise it stands as a run, and is written once more.
+        assert_eq!(database.statistics().engine.runs, 0);
+    }
 }
 
 #[test]
