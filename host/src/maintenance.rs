@@ -57,6 +57,8 @@ pub(crate) struct Maintenance {
     /// Set while the thread rests, so that a write costs one load otherwise.
     is_resting: AtomicBool,
     intervals: Intervals,
+    /// Set by who found work for it, until its next step begins.
+    is_told: AtomicBool,
 }
 
 /// What to do after a step.
@@ -74,6 +76,7 @@ impl Maintenance {
             progressed: Condvar::new(),
             is_resting: AtomicBool::new(false),
             intervals: Intervals::new(),
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -102,6 +105,15 @@ impl Maintenance {
     pub(crate) fn wake(&self) {
         self.lock().is_wanted = true;
         self.wanted.notify_one();
+    }
+
+    /// As [`wake`](Self::wake), for who finds the same work again and again until it is
+    /// done: the thread is woken once, and not again before it has begun a step. It would
+    /// take the processor from a writer at every commit.
+    pub(crate) fn tell(&self) {
+        if !self.is_told.load(Ordering::SeqCst) && !self.is_told.swap(true, Ordering::SeqCst) {
+            self.wake();
+        }
     }
 
     /// Tells that something was written.
@@ -149,6 +161,8 @@ impl Maintenance {
         let mut checkpoints = Checkpoints::default();
         loop {
             checkpoints.look(shared, self.intervals.checkpoint());
+            // Before it looks: who tells it from now on may have found what it doesn't see.
+            self.is_told.store(false, Ordering::SeqCst);
             let mut next = step(shared);
             if matches!(next, Next::Rest) && sweeps.step(shared, self.intervals.sweep()) {
                 // There is less to keep now, and a superblock that the log doesn't name.

@@ -151,7 +151,7 @@ impl Shared {
     /// full, so that the next one is prepared before it is needed.
     pub(crate) fn after_flush(&self) {
         if self.engine.wants_segment() || self.engine.wants_sync() {
-            self.maintenance.wake();
+            self.maintenance.tell();
         }
     }
 

@@ -10,7 +10,13 @@ use lightning_platform::IoErrorKind;
 impl Engine {
     /// Keeps log segments ready, and gives back those that are not needed.
     pub(super) fn prepare_log(&self, maintenance: &mut Maintenance, bytes: u64) -> Result<bool> {
-        let Some(mut log) = self.log.as_ref().and_then(|log| log.try_enter()) else {
+        let owned = if self.wants_segment() {
+            // Whoever writes one commit after another owns it half of the time.
+            self.enter_log()
+        } else {
+            self.log.as_ref().and_then(|log| log.try_enter())
+        };
+        let Some(mut log) = owned else {
             return Ok(false);
         };
         let superblock = *maintenance.store.superblock();

@@ -206,8 +206,14 @@ impl Engine {
             progress.is_behind = true;
             return Ok(None);
         }
+        // A memtable may be durable already, by a change of segment: then nobody would take
+        // it back. One that is frozen from here on sets it again.
+        self.wants_sync.store(false, Ordering::SeqCst);
         let sources = self.current_version().sources;
         let oldest = self.oldest_waiting(&sources, progress);
+        if progress.wants_sync {
+            self.wants_sync.store(true, Ordering::SeqCst);
+        }
         let frozen = match oldest {
             Some(Oldest::Memtable(memtable)) => Some(memtable),
             _ => None,

@@ -486,7 +486,6 @@ impl Engine {
         sequencer: &mut Sequencer,
         run: Option<SourceId>,
     ) -> Result<()> {
-        self.wants_sync.store(true, Ordering::Release);
         let full = || {
             if self.storage_full.load(Ordering::Relaxed) {
                 Error::StorageFull
@@ -519,6 +518,8 @@ impl Engine {
             old.state.store(STATE_FROZEN, Ordering::Release);
         }
         sequencer.active = index;
+        // Behind all that maintenance finds it by.
+        self.wants_sync.store(true, Ordering::SeqCst);
         Ok(())
     }
 }

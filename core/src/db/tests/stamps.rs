@@ -60,3 +60,33 @@ fn an_exchanged_memtable_waits_for_the_traversals_inside_it() {
     step(&engine);
     assert_eq!(state(), STATE_FREE);
 }
+
+/// A change of segment makes durable what was frozen, and takes the wish for a sync with it:
+/// every commit from then on would wake maintenance for nothing.
+#[test]
+fn nothing_wants_a_sync_when_a_change_of_segment_was_one() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let options = Options {
+        durability: Durability::Written,
+        ..busy_options()
+    };
+    let engine = create(&storage, &options).unwrap();
+    put_number(&engine, 1, 0);
+    assert!(engine.freeze_front().unwrap());
+    let frozen = engine.statistics().appended_sequence;
+    assert!(engine.wants_sync());
+    let mut number = 2;
+    while engine.statistics().durable_sequence < frozen {
+        put_number(&engine, number, 0);
+        number += 1;
+        match engine.flush_step(false) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error, Error::LogFull),
+        }
+        engine.poll_maintenance(Budgeted::default()).unwrap();
+        assert!(number < 5_000, "no segment was changed");
+    }
+    while engine.poll_maintenance(Budgeted::default()).unwrap().worked {}
+    assert_eq!(engine.statistics().frozen_memtables, 0);
+    assert!(!engine.wants_sync());
+}
