@@ -10,6 +10,7 @@ mod dist;
 mod fuzz;
 mod lint;
 mod loom;
+mod manual;
 mod miri;
 mod outcome;
 mod packages;
@@ -53,6 +54,7 @@ enum Command {
     Peers(peers::Arguments),
     Bench(bench::Arguments),
     Dist(dist::Arguments),
+    Manual(manual::Arguments),
     RedisSuite(redis_suite::Arguments),
     Fuzz(fuzz::Arguments),
 }
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Dist(arguments) => dist::run(&arguments),
+        Command::Manual(arguments) => manual::run(&arguments),
         Command::RedisSuite(arguments) => redis_suite::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
     };

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
-use crate::{fuzz, lint, packages, process, proof, redis_suite, size, tidy, workspace};
+use crate::{
+    dist, fuzz, lint, manual, packages, process, proof, redis_suite, size, tidy, workspace,
+};
 
 /// How the suite runs.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,18 @@ pub fn run(settings: Settings) -> Result<Outcome> {
             install: settings.install,
             check: true,
             ..redis_suite::Arguments::default()
+        })
+    });
+    step("packages", &|| {
+        dist::run(&dist::Arguments {
+            check: true,
+            install: settings.install,
+        })
+    });
+    step("manual", &|| {
+        manual::run(&manual::Arguments {
+            install: settings.install,
+            ..manual::Arguments::default()
         })
     });
     step("size", &|| {

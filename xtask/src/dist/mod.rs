@@ -7,7 +7,7 @@
 //! | `packages` | a deb and an rpm, by the cargo commands for them |
 //! | `check` | installs, upgrades and purges the deb in a root of its own |
 //!
-//! All of it goes into `target/dist`: the layout into `root`, the results into `out`.
+//! All of it goes into `target/packages`: the layout into `root`, the results into `out`.
 //! Archives depend on the sources only, not on the moment: their times are that of the
 //! last commit.
 
@@ -30,7 +30,7 @@ use stage::Profile;
 
 /// Makes the tarballs, the deb, the rpm, and SHA256SUMS, and tries the deb.
 ///
-/// They are in target/dist/out then. cargo-deb and cargo-generate-rpm are built into
+/// They are in target/packages/out then. cargo-deb and cargo-generate-rpm are built into
 /// target/tools, once. The deb is installed into a copy of this system that is thrown
 /// away, its service started, the package upgraded with data in place, and purged; that
 /// needs root, and says what it leaves unproven.
@@ -72,10 +72,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// An empty folder in `target/dist`. The packages' manifests name the one called `root`,
+/// An empty folder in `target/packages`. The packages' manifests name the one called `root`,
 /// so that it doesn't follow `CARGO_TARGET_DIR`.
 fn folder(name: &str) -> Result<PathBuf> {
-    let path = workspace::root().join("target/dist").join(name);
+    let path = workspace::root().join("target/packages").join(name);
     if path.exists() {
         fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
     }

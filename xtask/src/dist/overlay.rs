@@ -29,11 +29,12 @@ mkdir "$layers/upper" "$layers/work" "$layers/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$layers/upper,workdir=$layers/work" "$layers/root"
 mount --rbind /proc "$layers/root/proc"
 mount --rbind /dev "$layers/root/dev"
+mount --rbind /sys "$layers/root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$layers/root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$layers/root/tmp"
 ip link set lo up
 mkdir "$layers/root/run/given"
-cp -r "$2/." "$layers/root/run/given"
+mount --bind "$2" "$layers/root/run/given"
 exec chroot "$layers/root" /bin/bash /run/given/check.sh
 "#;
 
@@ -81,7 +82,8 @@ fn namespaces() -> Command {
     command
 }
 
-/// Runs the script `check.sh` of the folder `given`, which it finds in `/run/given`.
+/// Runs the script `check.sh` of the folder `given`, which is `/run/given` there: what is
+/// written to it stays.
 pub fn run(given: &Path) -> Result<()> {
     let layers = given.with_extension("layers");
     fs::create_dir_all(&layers).context("a folder for the layers")?;

@@ -49,7 +49,7 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     Ok(workspace::target().join(folder))
 }
 
-/// Lays the files out, in `target/dist/root`.
+/// Lays the files out, in `target/packages/root`.
 pub fn make(profile: Profile) -> Result<PathBuf> {
     let programs = build(profile)?;
     let root = super::folder("root")?;

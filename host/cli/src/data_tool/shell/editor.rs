@@ -238,3 +238,80 @@ fn keys(session: &mut Session, word: &str) -> Vec<String> {
         .filter(|key| !is_hex || key.starts_with(&word.to_ascii_lowercase()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_tool::arguments::Arguments;
+    use crate::data_tool::shell::output::{Form, Style};
+    use crate::data_tool::store::Directory;
+    use clap::Parser as _;
+    use lightning_db::Database;
+
+    /// A session over a directory that is removed at its end.
+    struct Place(PathBuf);
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    impl Place {
+        fn session(&self, hex: bool) -> Session {
+            let line = ["lightning-db", "count", "--hex"];
+            let given = if hex { &line[..] } else { &line[..2] };
+            let arguments = Arguments::try_parse_from(given).unwrap();
+            let database = Database::open(&self.0).unwrap();
+            for table in ["default", "my orders", "users"] {
+                database.table(table).unwrap();
+            }
+            let users = database.table("users").unwrap();
+            for key in [&b"ada"[..], b"ad b", b"bob", b"\xff\x00", b"it's"] {
+                database.put(&users, key, b"").unwrap();
+            }
+            let style = Style {
+                form: Form::Text,
+                hex,
+                expiry: false,
+                width: None,
+            };
+            let store = Box::new(Directory::new(database));
+            Session::new(arguments.global, store, "users".to_owned(), style)
+        }
+    }
+
+    #[test]
+    fn words_go_on_as_there_are_commands_tables_and_keys() {
+        let name = format!("lightning-db-completion-{}", std::process::id());
+        let place = Place(std::env::temp_dir().join(name));
+        let mut session = place.session(false);
+        let mut check = |before: &[&str], word: &str, expected: &[&str]| {
+            let before: Vec<String> = before.iter().map(|word| (*word).to_owned()).collect();
+            let found = candidates(&mut session, &before, word);
+            assert_eq!(found, expected, "{before:?} {word}");
+        };
+        check(&[], "co", &["count", "commit"]);
+        check(&["help"], "ro", &["rollback"]);
+        check(&["use"], "", &["default", "'my orders'", "users"]);
+        check(&["use"], "u", &["users"]);
+        check(&["get"], "a", &["'ad b'", "ada"]);
+        check(&["put"], "\\xff", &["\\xff\\x00"]);
+        check(&["delete"], "i", &["\"it's\""]);
+        check(&["get"], "zzz", &[]);
+        check(&["get", "a"], "a", &[]);
+        check(&["scan"], "--p", &["--prefix"]);
+        check(&["scan", "--limit", "1", "--from"], "b", &["bob"]);
+        check(&["set", "output"], "t", &["table", "text"]);
+        check(&["put", "a", "b"], "", &["--expire"]);
+        drop(session);
+        let mut session = place.session(true);
+        let before = ["get".to_owned()];
+        assert_eq!(candidates(&mut session, &before, "FF0"), ["ff00"]);
+        assert_eq!(
+            candidates(&mut session, &before, "61"),
+            ["61642062", "616461"]
+        );
+        assert!(candidates(&mut session, &before, "6g").is_empty());
+    }
+}

@@ -75,8 +75,14 @@ pub(super) fn quote(text: &str) -> String {
     // A stretch without the quote that it stands in, and so on with the other one.
     let mut rest = text;
     loop {
-        let mark = if rest.starts_with('\'') { '"' } else { '\'' };
-        let end = rest.find(mark).unwrap_or(rest.len());
+        // The one that the text gets further with.
+        let end_by = |mark: char| rest.find(mark).unwrap_or(rest.len());
+        let mark = if end_by('"') > end_by('\'') {
+            '"'
+        } else {
+            '\''
+        };
+        let end = end_by(mark);
         quoted.push(mark);
         quoted.push_str(&rest[..end]);
         quoted.push(mark);

@@ -35,26 +35,6 @@ impl Directory {
         }
     }
 
-    /// The open transaction, which is begun where there is none.
-    fn transaction(&mut self) -> Result<&mut WriteTransaction, Failure> {
-        if self.transaction.is_none() {
-            self.transaction = Some(self.database.begin_write()?);
-        }
-        // It was just put there.
-        self.transaction
-            .as_mut()
-            .ok_or_else(|| Failure::new(Exit::Failed, "no transaction"))
-    }
-
-    fn made_table(&mut self, name: &str) -> Result<Table, Failure> {
-        if let Some(table) = self.tables.get(name) {
-            return Ok(table.clone());
-        }
-        let table = self.transaction()?.table(name)?;
-        self.tables.insert(name.to_owned(), table.clone());
-        Ok(table)
-    }
-
     fn existing_table(&mut self, name: &str) -> Result<Table, Failure> {
         if let Some(table) = self.tables.get(name) {
             return Ok(table.clone());
@@ -183,19 +163,22 @@ impl Store for Directory {
     }
 
     fn make_table(&mut self, table: &str) -> Result<(), Failure> {
-        self.made_table(table).map(drop)
+        if !self.tables.contains_key(table) {
+            let made = begun(&mut self.transaction, &self.database)?.table(table)?;
+            self.tables.insert(table.to_owned(), made);
+        }
+        Ok(())
     }
 
     fn put(&mut self, table: &str, record: RecordRef<'_>) -> Result<Taken, Failure> {
-        let table = self.made_table(table)?;
+        self.make_table(table)?;
+        let table = &self.tables[table];
+        let transaction = begun(&mut self.transaction, &self.database)?;
         let options = PutOptions {
             expiry_ms: record.expiry_ms,
             metadata: record.metadata,
         };
-        match self
-            .transaction()?
-            .put_with(&table, record.key, record.value, options)
-        {
+        match transaction.put_with(table, record.key, record.value, options) {
             Ok(()) => {
                 self.pending += 1;
                 Ok(Taken::Yes)
@@ -208,7 +191,7 @@ impl Store for Directory {
 
     fn delete(&mut self, table: &str, key: &[u8]) -> Result<bool, Failure> {
         let table = self.existing_table(table)?;
-        let transaction = self.transaction()?;
+        let transaction = begun(&mut self.transaction, &self.database)?;
         let was_there = transaction.open(&table)?.contains(key)?;
         if was_there {
             transaction.delete(&table, key)?;
@@ -259,7 +242,7 @@ impl Store for Directory {
     }
 
     fn keep_header(&mut self, table: &str, header: &Header) -> Result<(), Failure> {
-        mdb_headers::keep(self.transaction()?, table, header)
+        mdb_headers::keep(begun(&mut self.transaction, &self.database)?, table, header)
     }
 
     fn kept_header(&mut self, table: &str) -> Result<Option<Header>, Failure> {
@@ -289,6 +272,18 @@ impl Store for Directory {
         drop((transaction, tables));
         Ok(database.close()?)
     }
+}
+
+/// The open transaction, which is begun where there is none.
+fn begun<'t>(
+    open: &'t mut Option<WriteTransaction>,
+    database: &Database,
+) -> Result<&'t mut WriteTransaction, Failure> {
+    let transaction = match open.take() {
+        Some(transaction) => transaction,
+        None => database.begin_write()?,
+    };
+    Ok(open.insert(transaction))
 }
 
 fn is_full(reason: &Reason) -> bool {
