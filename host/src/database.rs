@@ -13,7 +13,7 @@ use crate::table::{Table, TypedTable};
 use crate::verify::{self, Verification};
 use crate::write::{Ticket, WriteTransaction};
 use lightning_core::btree::CursorPosition;
-use lightning_core::db::{Isolation, NAMES_TABLE, PutOptions};
+use lightning_core::db::{Isolation, NAMES_TABLE, PutOptions, Scrubbed};
 use lightning_core::format::bytes::get_u32;
 use lightning_core::txn::Stored;
 use lightning_platform::MachineGrants;
@@ -389,10 +389,16 @@ impl Database {
         self.owner.maintenance().set_checkpoint_interval(interval);
     }
 
-    /// Begins to check the pages of all tables, some at a time: see [`Scrub`].
-    #[must_use]
-    pub fn scrub(&self) -> Scrub {
-        Scrub::new(&self.owner)
+    /// Reads at least `pages` of the pages of all tables from the medium, from where `scrub`
+    /// has come, or all up to the end, and checks them; then it begins anew. As slow as its
+    /// caller likes, it finds damage before it is needed. It holds nothing between two steps,
+    /// and nobody waits. [`verify`](Self::verify) checks more, such as counts, all at once.
+    ///
+    /// # Errors
+    /// The first damage found, with its place: the next step begins anew. I/O; as many
+    /// open transactions as were planned.
+    pub fn scrub(&self, scrub: &mut Scrub, pages: u64) -> Result<Scrubbed> {
+        scrub.step(&self.owner, pages)
     }
 
     /// What the machine gave of the [wishes](Builder::machine), and what it refused.

@@ -1,50 +1,24 @@
 //! The check of all pages, some at a time, while everything else goes on.
 
 use crate::error::Result;
-use crate::shared::Owner;
+use crate::shared::Shared;
 use lightning_core::db::{ScrubPlace, Scrubbed};
-use std::fmt;
-use std::sync::Arc;
 
-/// A check of the pages of all tables, from the medium, as slow as its caller likes. It
-/// holds nothing between two steps but the database open, and begins anew at the end.
-///
-/// [`Database::verify`](crate::Database::verify) checks more, such as counts, all at once.
+/// How far a check of the pages of all tables has come: see
+/// [`Database::scrub`](crate::Database::scrub). At first it has not begun.
+#[derive(Debug, Default)]
 pub struct Scrub {
-    owner: Arc<Owner>,
     place: ScrubPlace,
+    /// Holds a key from one step to the next.
     buffer: Vec<u8>,
 }
 
 impl Scrub {
-    pub(crate) fn new(owner: &Arc<Owner>) -> Self {
-        Self {
-            owner: Arc::clone(owner),
-            place: ScrubPlace::default(),
-            buffer: vec![0; owner.engine.scrub_buffer_bytes()],
-        }
-    }
-
-    /// Reads at least `pages`, or all up to the end, and checks them.
-    ///
-    /// # Errors
-    /// The first damage found, with its place: the next step begins anew. I/O; as many
-    /// open transactions as were planned.
-    pub fn step(&mut self, pages: u64) -> Result<Scrubbed> {
-        let Self {
-            owner,
-            place,
-            buffer,
-        } = self;
-        owner
-            .engine
-            .scrub(place, pages, buffer)
-            .map_err(|error| owner.error(error))
-    }
-}
-
-impl fmt::Debug for Scrub {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Scrub").finish_non_exhaustive()
+    pub(crate) fn step(&mut self, shared: &Shared, pages: u64) -> Result<Scrubbed> {
+        let engine = &shared.engine;
+        self.buffer.resize(engine.scrub_buffer_bytes(), 0);
+        engine
+            .scrub(&mut self.place, pages, &mut self.buffer)
+            .map_err(|error| shared.error(error))
     }
 }

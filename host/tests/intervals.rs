@@ -2,7 +2,7 @@
 
 mod support;
 
-use lightning_db::{Database, EngineError, PutOptions, Reason};
+use lightning_db::{Database, EngineError, PutOptions, Reason, Scrub};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::Directory;
 
@@ -104,10 +104,10 @@ fn a_scrub_finds_what_rots_behind_the_cache() {
     }
     write.commit().unwrap();
     assert!(database.checkpoint(PATIENCE).unwrap());
-    let mut scrub = database.scrub();
+    let mut scrub = Scrub::default();
     let mut pages = 0;
     while {
-        let scrubbed = scrub.step(16).unwrap();
+        let scrubbed = database.scrub(&mut scrub, 16).unwrap();
         pages += scrubbed.pages;
         !scrubbed.is_round
     } {}
@@ -125,7 +125,7 @@ fn a_scrub_finds_what_rots_behind_the_cache() {
     let rotten: Vec<u8> = bytes[8_192..].iter().map(|byte| !byte).collect();
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &rotten, 8_192).unwrap();
-    let error = scrub.step(u64::MAX).unwrap_err();
+    let error = database.scrub(&mut scrub, u64::MAX).unwrap_err();
     let reason = error.reason();
     assert!(
         matches!(reason, Reason::Engine(EngineError::Corruption { .. })),

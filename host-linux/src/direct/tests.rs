@@ -183,3 +183,30 @@ fn a_file_system_in_memory_refuses_and_is_used_all_the_same() {
     storage.read(File::Pages, 5, &mut read).unwrap();
     assert_eq!(read, pattern(200)[6..106]);
 }
+
+#[test]
+fn what_will_be_read_is_brought_into_the_cache() {
+    let directory = directory_on_disk();
+    let path = directory.path().join("pages.ldb");
+    drop(filled(&directory));
+    let storage = LinuxStorage::open(directory.path(), OpenMode::ReadWrite).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    if cached_blocks(&path) > 0 {
+        println!("SKIPPED: this file system keeps what it was told to forget");
+        return;
+    }
+    storage.will_read(File::Pages, 1 << 20, 64 * BLOCK_BYTES as u64);
+    // It comes while others go on.
+    let started = std::time::Instant::now();
+    while cached_blocks(&path) < 64 {
+        assert!(started.elapsed().as_secs() < 30, "{}", cached_blocks(&path));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut bytes = vec![0; 64 * BLOCK_BYTES];
+    storage.read(File::Pages, 1 << 20, &mut bytes).unwrap();
+    assert!(bytes == pattern(FILE_BYTES + 1)[(1 << 20) + 1..][..bytes.len()]);
+    // What isn't there is no error.
+    storage.will_read(File::Pages, u64::MAX - 5, 3);
+    storage.will_read(File::Log(7), 0, 100);
+}

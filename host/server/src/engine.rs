@@ -68,6 +68,15 @@ pub(crate) fn open(configuration: &Configuration) -> Result<Database, ServiceErr
     Ok(opened)
 }
 
+/// Has an open database do as the settings say, as far as that may change.
+pub(crate) fn apply(database: &Database, configuration: &Configuration) {
+    let pages = configuration.performance.prefetch_pages;
+    database.set_read_ahead(pages.unwrap_or(0));
+    database.set_sweep_interval(configuration.database.version_cleanup_interval);
+    let interval = configuration.durability.checkpoint_interval;
+    database.set_checkpoint_interval(Some(interval));
+}
+
 /// What the settings wish of the machine for the database.
 fn wishes(configuration: &Configuration) -> MachineWishes {
     let service = &configuration.service;

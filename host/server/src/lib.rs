@@ -20,6 +20,7 @@
 pub mod access;
 pub mod admin;
 pub mod batch;
+pub mod care;
 pub mod client;
 pub mod commands;
 pub mod connection;

@@ -56,6 +56,8 @@ pub struct Metrics {
     refusals: AtomicU64,
     commands: AtomicU64,
     by_command: CommandStatistics,
+    scrubbed_pages: AtomicU64,
+    scrub_rounds: AtomicU64,
     /// Bytes that clients have sent.
     pub input_bytes: AtomicU64,
     /// Bytes that clients were sent.
@@ -147,6 +149,22 @@ impl Metrics {
             ("corruption", count(1)),
             ("transaction", count(2)),
         ]
+    }
+
+    /// Counts pages of the data that were read to find damage, and the end of a round.
+    pub fn note_scrubbed(&self, pages: u64, is_round: bool) {
+        self.scrubbed_pages.fetch_add(pages, Ordering::Relaxed);
+        self.scrub_rounds
+            .fetch_add(u64::from(is_round), Ordering::Relaxed);
+    }
+
+    /// How many pages were read to find damage, and how often all of them.
+    #[must_use]
+    pub fn scrubbed(&self) -> (u64, u64) {
+        (
+            self.scrubbed_pages.load(Ordering::Relaxed),
+            self.scrub_rounds.load(Ordering::Relaxed),
+        )
     }
 
     /// How many commands were refused.

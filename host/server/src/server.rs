@@ -1,6 +1,7 @@
 //! The service as its connections see it: the keyspace, the clients, the settings, the figures.
 
 use crate::access::Access;
+use crate::care::RoomGuard;
 use crate::client::{Client, Clients};
 use crate::commands::{Command, Flags};
 use crate::failure::{Failure, FailureKind};
@@ -33,6 +34,7 @@ pub struct Server {
     pub run_id: String,
     random: AtomicU64,
     slow_lines: SlowLines,
+    room: RoomGuard,
     shutdown: tokio::sync::watch::Sender<bool>,
 }
 
@@ -68,6 +70,7 @@ impl Server {
             run_id: String::new(),
             random: AtomicU64::new(seed),
             slow_lines: SlowLines::default(),
+            room: RoomGuard::default(),
             shutdown,
         };
         let run_id = (0..5)
@@ -85,6 +88,11 @@ impl Server {
     /// The clients.
     pub fn clients(&self) -> &Clients {
         &self.clients
+    }
+
+    /// Whether the disk has room for more.
+    pub fn room(&self) -> &RoomGuard {
+        &self.room
     }
 
     /// The figures.
@@ -129,6 +137,7 @@ impl Server {
     /// Hands settings on to those who look at them too often to ask each time.
     fn apply_settings(&self) {
         let settings = self.settings();
+        crate::engine::apply(self.store.database(), &settings.configuration);
         let monitoring = &settings.configuration.monitoring;
         self.slow_lines.set_threshold(monitoring.slowlog_threshold);
         self.observations.set_thresholds(
@@ -299,6 +308,9 @@ impl Server {
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 command.name
             )));
+        }
+        if command.flags.has(Flags::DENY_OOM) {
+            self.room.check()?;
         }
         Ok(())
     }

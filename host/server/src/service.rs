@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long what is in the log may take to be merged at the end.
 const MERGE: Duration = Duration::from_secs(20);
+/// How long others may keep their part in the service when it ends.
+const LET_GO: Duration = Duration::from_secs(1);
 /// How long accepting pauses when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -183,7 +185,7 @@ impl Service {
         }
         while connections.join_next().await.is_some() {}
         let server = self.server;
-        let closed = tokio::task::spawn_blocking(move || match Arc::try_unwrap(server) {
+        let closed = tokio::task::spawn_blocking(move || match alone(server) {
             Ok(server) => {
                 merge(server.store().database());
                 server.close()
@@ -201,6 +203,15 @@ impl Service {
             }),
         }
     }
+}
+
+/// The server by itself, when those who have a part in it for a moment have let go of it.
+fn alone(server: Arc<Server>) -> Result<Server, Arc<Server>> {
+    let started = Instant::now();
+    while Arc::strong_count(&server) > 1 && started.elapsed() < LET_GO {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Arc::try_unwrap(server)
 }
 
 /// Has what is in the log merged, so that the next start has nothing to read there; in

@@ -36,6 +36,8 @@ pub struct Figures {
     pub background_failure: Option<String>,
     /// Whether a flush has failed, so that writes are refused.
     pub is_poisoned: bool,
+    /// Pages of the data that were read to find damage, and how often all of them.
+    pub scrubbed: (u64, u64),
     /// What the process takes.
     pub process: ProcessUse,
     /// Memory of the machine; `None` where it isn't known.
@@ -145,6 +147,7 @@ impl Figures {
                 .background_failure()
                 .map(|failure| failure.to_string()),
             is_poisoned: database.is_poisoned(),
+            scrubbed: server.metrics().scrubbed(),
             process: lightning_db::process_use().unwrap_or_default(),
             machine,
             processors: std::thread::available_parallelism()
@@ -281,6 +284,7 @@ pub(crate) mod tests {
             snapshot_age: Duration::ZERO,
             background_failure: None,
             is_poisoned: false,
+            scrubbed: (0, 0),
             process: ProcessUse {
                 resident_bytes: 100 << 20,
                 open_files: 20,

@@ -83,6 +83,16 @@ fn operations(out: &mut Exposition, figures: &Figures) {
             "Transactions that were in another's way.",
             total.conflicts,
         ),
+        (
+            "lightning_db_scrubbed_pages_total",
+            "Pages of the data that were read to find damage.",
+            figures.scrubbed.0,
+        ),
+        (
+            "lightning_db_scrub_rounds_total",
+            "How often all pages of the data were read to find damage.",
+            figures.scrubbed.1,
+        ),
     ] {
         out.single(name, Kind::Counter, help, value as f64);
     }

@@ -62,6 +62,8 @@ impl Surroundings {
         }
         started.admin = listen(configuration, &control)?;
         started._tasks.spawn(sample(control));
+        crate::care::start(Arc::downgrade(service.server()))
+            .map_err(|error| format!("no thread to look after the disk: {error}"))?;
         Ok(started)
     }
 

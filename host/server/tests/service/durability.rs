@@ -69,8 +69,9 @@ fn write_on(address: SocketAddr, client: usize, told: &Told, mut draws: Draws) {
 }
 
 fn number_of(service: &Service, key: &str) -> u64 {
-    let reply = service.say(&format!("GET {key}\r\n"), 2);
-    if reply[0] == "$-1" {
+    // Two lines, whether there is a value or not.
+    let reply = service.say(&format!("GETRANGE {key} 0 -1\r\n"), 2);
+    if reply[1].is_empty() {
         return 0;
     }
     reply[1].parse().unwrap()

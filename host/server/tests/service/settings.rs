@@ -1,7 +1,8 @@
 //! Settings of engine and machine: what each does is seen from outside.
 
-use super::support::{Directory, Service, arguments, program};
+use super::support::{Directory, Service, arguments, eventually, program};
 use lightning_db::{Compression, Database};
+use lightning_ops::admin::{ReloadReport, Request};
 use std::path::Path;
 use std::process::Command;
 
@@ -246,3 +247,198 @@ const O_DIRECT: u32 = if cfg!(any(target_arch = "aarch64", target_arch = "arm"))
 } else {
     0o40_000
 };
+
+/// A sample of `/metrics`.
+fn sample(service: &Service, name: &str) -> f64 {
+    let (_, text) = service.get("metrics", "/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name} in {text}"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+/// Starts a service on this file, and has it read another one.
+fn configured(directory: &Directory, text: &str) -> Service {
+    let path = directory.file("config.toml", text);
+    let mut all = arguments(&[]);
+    all.extend(["--data", "data", "--config", &path]);
+    Service::of(program(directory, &all))
+}
+
+fn reload(directory: &Directory, service: &Service, text: &str) {
+    directory.file("config.toml", text);
+    let report: ReloadReport = service.call(&Request::ConfigReload).unwrap();
+    assert!(report.needs_restart.is_empty(), "{report:?}");
+    assert!(!report.applied.is_empty(), "{report:?}");
+}
+
+#[test]
+fn expired_entries_go_as_often_as_it_is_said() {
+    let directory = Directory::new();
+    let service = configured(
+        &directory,
+        "[database]\nversion_cleanup_interval_sec = 86400\n[durability]\ncheckpoint_interval_sec = 1\n",
+    );
+    let mut lines = String::new();
+    for number in 0..50 {
+        lines.push_str(&format!("SET key{number} value PX 1\r\n"));
+    }
+    service.say(&lines, 50);
+    // In the trees, and not seen, but counted.
+    eventually(|| sample(&service, "lightning_db_entries ") >= 50.0);
+    assert_eq!(service.say("GET key1\r\n", 1), ["$-1"]);
+    reload(
+        &directory,
+        &service,
+        "[database]\nversion_cleanup_interval_sec = 1\n[durability]\ncheckpoint_interval_sec = 1\n",
+    );
+    eventually(|| sample(&service, "lightning_db_entries ") < 50.0);
+    service.stop();
+}
+
+#[test]
+fn the_log_is_written_to_the_page_file_though_writes_go_on() {
+    let directory = Directory::new();
+    let service = configured(
+        &directory,
+        "[durability]\ncheckpoint_interval_sec = 86400\n",
+    );
+    let mut number = 0;
+    // Writes, and answers whether some of what was written is in the page file.
+    let mut write = |service: &Service| {
+        number += 1;
+        service.say(&format!("SET key{number} value\r\n"), 1);
+        sample(service, "lightning_db_commits_unmerged ") < f64::from(number)
+    };
+    // While writes go on, nothing is merged: they never pause for long enough.
+    for _ in 0..100 {
+        assert!(!write(&service));
+    }
+    reload(
+        &directory,
+        &service,
+        "[durability]\ncheckpoint_interval_sec = 1\n",
+    );
+    eventually(|| write(&service));
+    service.stop();
+}
+
+#[test]
+fn damage_is_looked_for_in_the_background() {
+    let directory = Directory::new();
+    let service = configured(&directory, "[durability]\ncheckpoint_interval_sec = 1\n");
+    let mut lines = String::new();
+    for number in 0..500 {
+        lines.push_str(&format!("SET key{number} {}\r\n", "v".repeat(300)));
+    }
+    service.say(&lines, 500);
+    eventually(|| sample(&service, "lightning_db_entries ") >= 500.0);
+    assert_eq!(sample(&service, "lightning_db_scrubbed_pages_total "), 0.0);
+    let paranoid = "[durability]\ncheckpoint_interval_sec = 1\nenable_paranoia_checks = true\n";
+    reload(&directory, &service, paranoid);
+    eventually(|| sample(&service, "lightning_db_scrub_rounds_total ") >= 1.0);
+    assert!(sample(&service, "lightning_db_scrubbed_pages_total ") > 30.0);
+    // What rots on the disk is in memory still, and found all the same.
+    let path = directory.path().join("data/pages.ldb");
+    let bytes = std::fs::read(&path).unwrap();
+    let rotten: Vec<u8> = bytes[8_192..].iter().map(|byte| !byte).collect();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &rotten, 8_192).unwrap();
+    let corruption = "lightning_db_errors_total{type=\"corruption\"} ";
+    eventually(|| sample(&service, corruption) >= 1.0);
+    service.signal("KILL");
+    let (_, told) = service.wait();
+    assert!(told.contains("stored data are damaged"), "{told}");
+}
+
+/// A small file system in memory, unmounted at the end.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// `None`: this user may not mount.
+    fn mount(directory: &Directory) -> Option<Self> {
+        let path = directory.path().join("data");
+        std::fs::create_dir(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=200m", "none"])
+            .arg(&path)
+            .output();
+        mounted
+            .is_ok_and(|done| done.status.success())
+            .then_some(Self(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(unmounted.unwrap().success());
+    }
+}
+
+#[test]
+fn little_room_on_the_disk_refuses_what_needs_more() {
+    let directory = Directory::new();
+    let Some(disk) = SmallDisk::mount(&directory) else {
+        println!("SKIPPED: only root may mount a small disk");
+        return;
+    };
+    let service = configured(&directory, "");
+    assert_eq!(service.say("SET a 1\r\n", 1), ["+OK"]);
+    let filler = disk.0.join("filler");
+    // A tenth of it is kept.
+    let available = |size: u64| {
+        let room = lightning_db::file_system_room(&disk.0).unwrap();
+        room.available_bytes.saturating_sub(size)
+    };
+    std::fs::write(&filler, vec![1; available(15 << 20) as usize]).unwrap();
+    eventually(|| service.say("SET b 1\r\n", 1)[0].starts_with("-MISCONF the disk has "));
+    // Reads, deletes and what they are part of go on.
+    let replies = service.say("GET a\r\nDEL nothing\r\nEXPIRE a 1000\r\n", 4);
+    assert_eq!(replies, ["$1", "1", ":0", ":1"]);
+    // Without the guard they are taken until it is really full.
+    reload(
+        &directory,
+        &service,
+        "[durability]\nenable_safety_guards = false\n",
+    );
+    eventually(|| service.say("SET b 1\r\n", 1) == ["+OK"]);
+    reload(
+        &directory,
+        &service,
+        "[durability]\nenable_safety_guards = true\n",
+    );
+    eventually(|| service.say("SET b 2\r\n", 1)[0].starts_with("-MISCONF"));
+    assert_eq!(service.say("DEL b\r\n", 1), [":1"]);
+    std::fs::remove_file(&filler).unwrap();
+    eventually(|| service.say("SET b 3\r\n", 1) == ["+OK"]);
+    let told = service.stop();
+    assert!(told.contains("the disk has little room left"), "{told}");
+    assert!(told.contains("taken again"), "{told}");
+}
+
+#[test]
+fn scans_read_ahead_as_far_as_it_is_said() {
+    let directory = Directory::new();
+    let settings = [
+        "performance.prefetch_enabled=true",
+        "performance.prefetch_distance=5",
+    ];
+    let service = Service::start(&directory, &settings);
+    assert_eq!(service.part("prefetch_pages"), "5");
+    service.stop();
+    let settings = [
+        "performance.prefetch_enabled=true",
+        "service.direct_io=true",
+    ];
+    let service = Service::start(&directory, &settings);
+    let told = service.stop();
+    assert!(
+        told.contains("there is no cache to read into") || told.contains("direct_io"),
+        "{told}"
+    );
+    let settings = ["performance.prefetch_enabled=false"];
+    let told = Service::start(&directory, &settings).stop();
+    assert!(!told.contains("prefetch"), "{told}");
+}

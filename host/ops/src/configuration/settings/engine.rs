@@ -167,9 +167,10 @@ pub(super) const DATABASE: Section = Section {
             },
             default: DefaultValue::Integer(60),
             effect: Effect::Reload,
-            documentation: "How often expired entries and old versions that no reader needs are \
-                            removed. Shorter gives space back sooner, and reads and writes more \
-                            in the background.",
+            documentation: "How often expired entries are removed from the data at most; they \
+                            aren't seen before either, but are counted, and take room. Shorter \
+                            gives space back sooner, and reads and writes more in the \
+                            background. Old versions that no reader needs go with each merge.",
         },
     ],
 };
@@ -228,8 +229,10 @@ pub(super) const PERFORMANCE: Section = Section {
             kind: Kind::Boolean,
             default: DefaultValue::Boolean(false),
             effect: Effect::Reload,
-            documentation: "Whether scans read pages before they get there. Speeds up long scans \
-                            of what isn't in memory; short ones read pages for nothing.",
+            documentation: "Whether scans have the system read pages before they get there. \
+                            Speeds up long scans of what isn't in memory; short ones have pages \
+                            read for nothing. Refused with `service.direct_io`, which leaves no \
+                            cache to read into.",
         },
         Setting {
             section: "performance",
@@ -243,8 +246,9 @@ pub(super) const PERFORMANCE: Section = Section {
             },
             default: DefaultValue::Integer(8),
             effect: Effect::Reload,
-            documentation: "How far scans read ahead with `prefetch_enabled`. Farther suits slow \
-                            disks, and takes that much of the cache for each scan.",
+            documentation: "How far scans read ahead with `prefetch_enabled`, up to the end of a \
+                            branch of some hundred pages. Farther suits slow disks, and takes \
+                            that much of the system's cache for each scan.",
         },
     ],
 };
@@ -290,9 +294,11 @@ pub(super) const DURABILITY: Section = Section {
             kind: Kind::Boolean,
             default: DefaultValue::Boolean(true),
             effect: Effect::Reload,
-            documentation: "Refuses writes while the disk has little room left, before it is \
-                            full, so that deletes and merges always have some. Costs the use of \
-                            that last room, and a look at the disk now and then.",
+            documentation: "Refuses what may need more room (SET, but not DEL) with MISCONF while \
+                            the disk has little left, before it is full, so that deletes and \
+                            merges have some. Costs the use of that last room: twice the write \
+                            buffers and 64 MiB, at most a tenth of the disk; and a look at the \
+                            disk twice a second.",
         },
         Setting {
             section: "durability",
@@ -302,9 +308,10 @@ pub(super) const DURABILITY: Section = Section {
             kind: Kind::Boolean,
             default: DefaultValue::Boolean(false),
             effect: Effect::Reload,
-            documentation: "Reads and checks all pages in the background, over and over, so that \
-                            damage is found before it is needed. Costs some MiB a second of \
-                            reading.",
+            documentation: "Reads and checks all pages of the data in the background, over and \
+                            over, so that damage is found before it is needed: it is logged, and \
+                            counts in `lightning_db_errors_total`. Costs 2 MiB a second of \
+                            reading, and their place in the system's cache.",
         },
         Setting {
             section: "durability",
@@ -318,8 +325,9 @@ pub(super) const DURABILITY: Section = Section {
             },
             default: DefaultValue::Integer(300),
             effect: Effect::Reload,
-            documentation: "After how long at most what is in the log is written to the page \
-                            file. Shorter makes recovery after a crash faster, and writes more.",
+            documentation: "After how long what is in the log is written to the page file, though \
+                            writes go on. Shorter makes recovery after a crash faster, and \
+                            writes more: what changes again and again is written each time.",
         },
     ],
 };

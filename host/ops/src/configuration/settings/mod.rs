@@ -39,15 +39,7 @@ pub const UNSUPPORTED_SECTIONS: &[(&str, &str)] = &[
 
 /// Settings that are read and checked, and that the service doesn't heed yet: who sets
 /// one is told.
-pub(super) const NOT_HEEDED: &[(&str, &str)] = &[
-    ("database", "compaction_threads"),
-    ("database", "version_cleanup_interval_sec"),
-    ("performance", "prefetch_enabled"),
-    ("performance", "prefetch_distance"),
-    ("durability", "enable_safety_guards"),
-    ("durability", "enable_paranoia_checks"),
-    ("durability", "checkpoint_interval_sec"),
-];
+pub(super) const NOT_HEEDED: &[(&str, &str)] = &[("database", "compaction_threads")];
 
 /// How many memtables the service has: one takes writes while the others are written
 /// to the page file.
