@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: formatting, clippy, rustdoc, and the core's strict lints.
+//! `cargo xtask lint`: formatting, clippy, rustdoc, the core's strict lints, lock files.
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -11,7 +11,8 @@ use crate::{process, workspace};
 /// Runs, in this order: `cargo fmt --check`; `cargo clippy --workspace
 /// --all-targets -D warnings`; clippy on the library of lightning-core with the
 /// lints that deny panicking and allocating calls (the list of calls is
-/// core/clippy.toml); `cargo doc` with every rustdoc warning denied.
+/// core/clippy.toml); `cargo doc` with every rustdoc warning denied; format and lock file
+/// of the packages outside the workspace.
 #[derive(Args)]
 pub struct Arguments {}
 
@@ -76,6 +77,18 @@ pub fn run(_: &Arguments) -> Result<Outcome> {
         format.args(["fmt", "--check", "--manifest-path", manifest]);
         ("formatting outside the workspace", format)
     });
+    let locked = OUTSIDE.map(|manifest| {
+        let mut tree = workspace::cargo();
+        tree.args([
+            "tree",
+            "--locked",
+            "--depth",
+            "0",
+            "--manifest-path",
+            manifest,
+        ]);
+        ("a lock file outside the workspace", tree)
+    });
     let parts = [
         ("formatting", format),
         ("clippy", clippy),
@@ -83,7 +96,7 @@ pub fn run(_: &Arguments) -> Result<Outcome> {
         ("rustdoc", documentation),
     ];
     let mut failed = Vec::new();
-    for (name, mut command) in parts.into_iter().chain(outside) {
+    for (name, mut command) in parts.into_iter().chain(outside).chain(locked) {
         if let Err(error) = process::run(&mut command) {
             println!("error: {error:#}");
             failed.push(name);

@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod coverage;
 mod dist;
 mod fuzz;
 mod lint;
@@ -57,6 +58,7 @@ enum Command {
     Manual(manual::Arguments),
     RedisSuite(redis_suite::Arguments),
     Fuzz(fuzz::Arguments),
+    Coverage(coverage::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Manual(arguments) => manual::run(&arguments),
         Command::RedisSuite(arguments) => redis_suite::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Coverage(arguments) => coverage::run(&arguments),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
