@@ -1,5 +1,5 @@
-//! The deb as an administrator meets it: installed, its service started, upgraded with
-//! data in place, purged, and the data still there.
+//! The packages as an administrator meets them: installed, the service started, upgraded
+//! with data in place, purged, and the data still there.
 //!
 //! There is no systemd as process 1 in a test's root, so that the unit's command line is
 //! run as the unit's user; the output names what that leaves unproven.
@@ -12,7 +12,9 @@ use anyhow::{Context, Result};
 use super::{overlay, packages, stage};
 use crate::packages as system;
 
-const SCRIPT: &str = include_str!("check.sh");
+const FUNCTIONS: &str = include_str!("check_functions.sh");
+const DEB_SCRIPT: &str = include_str!("check.sh");
+const RPM_SCRIPT: &str = include_str!("check_rpm.sh");
 
 /// Why the deb can't be tried here.
 pub fn refusal(install: bool) -> Option<String> {
@@ -25,12 +27,34 @@ pub fn refusal(install: bool) -> Option<String> {
 }
 
 /// Tries `deb`, whose version is `version`.
-pub fn run(deb: &Path, version: &str) -> Result<()> {
+pub fn deb(deb: &Path, version: &str) -> Result<()> {
     let given = super::folder("check")?;
     stage::copy(deb, &given.join("first.deb"))?;
     // The same programs by a higher version: what the packages' scripts do is the same.
     let next = packages::deb(&format!("{version}+next"), &given)?;
     fs::rename(next, given.join("next.deb")).context("naming the second deb")?;
-    fs::write(given.join("check.sh"), SCRIPT).context("writing the script")?;
-    overlay::run(&given)
+    enter(&given, DEB_SCRIPT)
+}
+
+/// Tries `rpm`, which is an upgrade of itself there. Where there is no rpm to install it
+/// with, it says so.
+pub fn rpm(rpm: &Path, install: bool) -> Result<()> {
+    let refused = match (system::has_program("rpm"), install) {
+        (true, _) => None,
+        (false, true) => system::install(&["rpm"]).err(),
+        (false, false) => Some("`apt-get install rpm` brings it".to_owned()),
+    };
+    if let Some(reason) = refused {
+        println!("made, but the rpm was not tried: there is no rpm: {reason}");
+        return Ok(());
+    }
+    let given = super::folder("check")?;
+    stage::copy(rpm, &given.join("first.rpm"))?;
+    enter(&given, RPM_SCRIPT)
+}
+
+fn enter(given: &Path, script: &str) -> Result<()> {
+    fs::write(given.join("functions.sh"), FUNCTIONS).context("writing functions")?;
+    fs::write(given.join("check.sh"), script).context("writing the script")?;
+    overlay::run(given)
 }

@@ -5,7 +5,8 @@
 //! | `stage` | builds the programs and lays files out as they are installed |
 //! | `tarball` | archives, by their own name and by those of the operations manual |
 //! | `packages` | a deb and an rpm, by the cargo commands for them |
-//! | `check` | installs, upgrades and purges the deb in a root of its own |
+//! | `check` | installs, upgrades and removes the packages in a root of its own |
+//! | `overlay` | that root |
 //!
 //! All of it goes into `target/packages`: the layout into `root`, the results into `out`.
 //! Archives depend on the sources only, not on the moment: their times are that of the
@@ -28,11 +29,11 @@ use crate::outcome::Outcome;
 use crate::{process, workspace};
 use stage::Profile;
 
-/// Makes the tarballs, the deb, the rpm, and SHA256SUMS, and tries the deb.
+/// Makes the tarballs, the deb, the rpm, and SHA256SUMS, and tries both packages.
 ///
 /// They are in target/packages/out then. cargo-deb and cargo-generate-rpm are built into
-/// target/tools, once. The deb is installed into a copy of this system that is thrown
-/// away, its service started, the package upgraded with data in place, and purged; that
+/// target/tools, once. A package is installed into a copy of this system that is thrown
+/// away, its service started, the package upgraded with data in place, and removed; that
 /// needs root, and says what it leaves unproven.
 #[derive(Args, Default)]
 pub struct Arguments {
@@ -57,18 +58,23 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     let root = stage::make(profile)?;
     let version = stage::version()?;
-    let out = folder("out")?;
-    let deb = packages::deb(&version, &out)?;
-    if !arguments.check {
-        tarball::make(&root, &version, &out)?;
-        packages::rpm(&out)?;
-        write_sums(&out)?;
-        if let Some(reason) = check::refusal(arguments.install) {
-            println!("made, but the deb was not tried: {reason}");
-            return Ok(Outcome::Passed);
-        }
+    if arguments.check {
+        // Beside what was made to be shipped.
+        let deb = packages::deb(&version, &folder("check-out")?)?;
+        check::deb(&deb, &version)?;
+        return Ok(Outcome::Passed);
     }
-    check::run(&deb, &version)?;
+    let out = folder("out")?;
+    tarball::make(&root, &version, &out)?;
+    let deb = packages::deb(&version, &out)?;
+    let rpm = packages::rpm(&version, &out)?;
+    write_sums(&out)?;
+    if let Some(reason) = check::refusal(arguments.install) {
+        println!("made, but the packages were not tried: {reason}");
+        return Ok(Outcome::Passed);
+    }
+    check::deb(&deb, &version)?;
+    check::rpm(&rpm, arguments.install)?;
     Ok(Outcome::Passed)
 }
 

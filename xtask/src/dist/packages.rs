@@ -80,12 +80,15 @@ pub fn deb(version: &str, out: &Path) -> Result<PathBuf> {
     Ok(deb)
 }
 
-/// Makes the rpm of what is laid out.
-pub fn rpm(out: &Path) -> Result<()> {
+/// Makes the rpm of what is laid out; answers where it is.
+pub fn rpm(version: &str, out: &Path) -> Result<PathBuf> {
+    let architecture = std::env::consts::ARCH;
+    let rpm = out.join(format!("lightning-db-{version}-1.{architecture}.rpm"));
     process::run(
         CARGO_GENERATE_RPM
             .command()?
             .args(["-p", "host/server", "--output"])
-            .arg(out),
-    )
+            .arg(&rpm),
+    )?;
+    Ok(rpm)
 }

@@ -4,7 +4,7 @@ use super::arguments::GlobalOptions;
 use super::store::{Directory, Service, Store, table_of};
 use super::{Context, DEFAULT_TABLE};
 use crate::failure::{Exit, Failure};
-use crate::redis::{Address, Connection, Security};
+use crate::redis::{Address, Security};
 use lightning_db::{Database, Error, IoErrorKind, Reason};
 use lightning_ops::admin::{Client, ConfigurationView, Request};
 use lightning_ops::configuration::{Value, places};
@@ -106,8 +106,7 @@ impl Context<'_> {
                     password: password(self.global.service.password_file.as_deref())?,
                     ca_file: self.global.service.cacert.clone(),
                 };
-                let connection = Connection::open(&address, &security)?;
-                let mut service = Service::new(connection);
+                let mut service = Service::open(&address, security)?;
                 if purpose != Purpose::Read
                     && let Some(warning) = service.warning()?
                 {

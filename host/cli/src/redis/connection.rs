@@ -76,6 +76,7 @@ pub(crate) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
     address: Address,
     database: u32,
+    is_broken: bool,
 }
 
 impl Connection {
@@ -92,6 +93,7 @@ impl Connection {
             stream: BufReader::new(stream),
             address: address.clone(),
             database: 0,
+            is_broken: false,
         };
         connection.log_in(security)?;
         if let Some(database) = address.database {
@@ -158,15 +160,21 @@ impl Connection {
     /// Sends requests, whose replies are to be received then, each by itself.
     pub(crate) fn send(&mut self, requests: &Requests) -> Result<(), Failure> {
         let stream = self.stream.get_mut();
-        stream
+        let sent = stream
             .write_all(&requests.bytes)
-            .and_then(|()| stream.flush())
-            .map_err(|error| self.broken(&error))
+            .and_then(|()| stream.flush());
+        sent.map_err(|error| self.broken(&error))
     }
 
     /// Waits for the next reply.
     pub(crate) fn receive(&mut self) -> Result<Reply, Failure> {
-        Reply::read(&mut self.stream).map_err(|error| self.broken(&error))
+        let reply = Reply::read(&mut self.stream);
+        reply.map_err(|error| self.broken(&error))
+    }
+
+    /// Whether it has failed: replies can't be told from each other any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// What an error of the service means, and what to do.
@@ -202,7 +210,8 @@ impl Connection {
         }
     }
 
-    fn broken(&self, error: &io::Error) -> Failure {
+    fn broken(&mut self, error: &io::Error) -> Failure {
+        self.is_broken = true;
         let reason = match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 format!(

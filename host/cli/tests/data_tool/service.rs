@@ -232,6 +232,20 @@ fn a_load_is_acknowledged_when_it_is_durable_and_goes_on_after_a_kill() {
 }
 
 #[test]
+fn whoever_writes_is_told_where_an_answer_is_no_promise() {
+    let Some(service) = start("periodic", &["durability.wal_sync_mode=periodic"]) else {
+        return;
+    };
+    let told = "acknowledges before it has synced";
+    service.run(&["put", "a", "1"]).exits(0).tells(told);
+    service
+        .run(&["put", "a", "1", "--quiet"])
+        .exits(0)
+        .tells("");
+    service.run(&["get", "a"]).exits(0).prints("1\n").tells("");
+}
+
+#[test]
 fn a_password_comes_from_a_file_or_the_environment() {
     let files = Directory::new("passwords");
     std::fs::create_dir_all(files.path()).unwrap();

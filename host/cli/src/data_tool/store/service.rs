@@ -12,7 +12,7 @@ use super::{Selection, Store, Taken, Visit};
 use crate::failure::{Exit, Failure};
 use crate::formats::mdb::Header;
 use crate::formats::{Record, RecordRef, text};
-use crate::redis::{Connection, Reply, Requests};
+use crate::redis::{Address, Connection, Reply, Requests, Security};
 use lightning_db::Database;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -30,6 +30,7 @@ type VisitKeys<'v> = dyn FnMut(&mut Service, Vec<Vec<u8>>) -> Result<ControlFlow
 /// A service that was connected to.
 pub(crate) struct Service {
     connection: Connection,
+    security: Security,
     pending: Requests,
     /// The keys of the requests that are pending, for messages.
     pending_keys: Vec<Vec<u8>>,
@@ -62,18 +63,24 @@ pub(crate) fn table_of(database: u32) -> String {
 }
 
 impl Service {
-    /// Works through `connection`.
-    pub(crate) fn new(connection: Connection) -> Self {
-        Self {
-            connection,
+    /// Connects to the service at `address`.
+    pub(crate) fn open(address: &Address, security: Security) -> Result<Self, Failure> {
+        Ok(Self {
+            connection: Connection::open(address, &security)?,
+            security,
             pending: Requests::default(),
             pending_keys: Vec::new(),
-        }
+        })
     }
 
-    /// The connection, with the table's database chosen.
+    /// The connection, with the table's database chosen. One that has failed is made
+    /// anew, so that a shell goes on when the service is there again.
     fn at(&mut self, table: &str) -> Result<&mut Connection, Failure> {
         let database = database_of(table)?;
+        if self.connection.is_broken() {
+            let address = self.connection.address().clone();
+            self.connection = Connection::open(&address, &self.security)?;
+        }
         self.connection.select(database)?;
         Ok(&mut self.connection)
     }
@@ -378,10 +385,12 @@ impl Store for Service {
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
-        self.connection.send(&self.pending)?;
+        let sent = self.connection.send(&self.pending);
+        let keys = std::mem::take(&mut self.pending_keys);
         self.pending.clear();
+        sent?;
         let mut failure = None;
-        for key in self.pending_keys.drain(..) {
+        for key in keys {
             let reply = self.connection.receive()?;
             if reply != Reply::Status("OK".to_owned()) {
                 failure.get_or_insert((key, self.connection.unexpected(&reply)));
@@ -463,6 +472,35 @@ mod tests {
             let failure = database_of(name).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage, "{name}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_has_failed_is_made_anew() {
+        use std::io::{BufRead, BufReader, Write};
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address {
+            port: listener.local_addr().unwrap().port(),
+            ..Address::default()
+        };
+        let answers = std::thread::spawn(move || {
+            // CLIENT SETNAME takes seven lines, DBSIZE three.
+            for replies in [&[(7, "+OK\r\n")][..], &[(7, "+OK\r\n"), (3, ":5\r\n")]] {
+                let (stream, _) = listener.accept().unwrap();
+                let mut stream = BufReader::new(stream);
+                for (lines, reply) in replies {
+                    for _ in 0..*lines {
+                        stream.read_line(&mut String::new()).unwrap();
+                    }
+                    stream.get_mut().write_all(reply.as_bytes()).unwrap();
+                }
+            }
+        });
+        let mut service = Service::open(&address, Security::default()).unwrap();
+        let failure = service.count("default").unwrap_err();
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert_eq!(service.count("default").unwrap(), 5);
+        answers.join().unwrap();
     }
 
     #[test]
