@@ -64,9 +64,6 @@ pub struct GlobalOptions {
     /// The directory of the database
     #[arg(long, value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
-    /// Where a running service is
-    #[command(flatten)]
-    pub service: ServiceOptions,
     /// The table [default: default]
     #[arg(long, value_name = "NAME", global = true)]
     pub table: Option<String>,
@@ -79,14 +76,23 @@ pub struct GlobalOptions {
     /// Print no notes and no progress bar
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Where a running service is; last, since what follows would stand under its heading
+    #[command(flatten)]
+    pub service: ServiceOptions,
 }
 
 /// Where a running service is, and how to come in.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "A running service")]
 pub struct ServiceOptions {
-    /// Its URL: redis://[USER@]HOST[:PORT][/N], or rediss:// for TLS
-    #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["host", "port"])]
+    /// Its URL.
+    #[arg(
+        long,
+        value_name = "URL",
+        global = true,
+        conflicts_with_all = ["host", "port"],
+        help = "Its URL: redis://[USER@]HOST[:PORT][/N], or rediss:// for TLS"
+    )]
     pub url: Option<String>,
     /// Its host [default: 127.0.0.1]
     #[arg(long, value_name = "HOST", global = true)]

@@ -9,8 +9,8 @@
 //! | `inspect` | `info`, `verify` |
 //! | `shell` | `shell`: all of them, one after the other |
 //!
-//! All of them work on a [`store`]: a directory, or the database of a running service;
-//! [`place`] finds out which. What reads opens a directory read-only; `put`, `delete`
+//! All of them work on a `store`: a directory, or the database of a running service;
+//! `place` finds out which. What reads opens a directory read-only; `put`, `delete`
 //! and `load` own it while they run, and `shell` does unless it is to read only.
 
 pub mod arguments;

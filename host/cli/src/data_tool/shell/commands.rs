@@ -19,7 +19,7 @@ more. A line that begins with # is left out.";
     disable_help_subcommand = true,
     max_term_width = 100,
     after_help = WORDS,
-    help_template = "{subcommands}\n\n{after-help}"
+    help_template = "{subcommands}{after-help}"
 )]
 pub(super) struct Line {
     #[command(subcommand)]

@@ -371,6 +371,7 @@ fn help(command: Option<&str>) -> Result<Exit, Failure> {
             command.render_long_help()
         }
     };
-    let text = text.to_string();
-    write_out(|out| writeln!(out, "{}", text.trim()))
+    // The line has no program's name.
+    let text = text.to_string().replace("Usage:  ", "Usage: ");
+    write_out(|out| writeln!(out, "{}", text.trim_matches('\n')))
 }
