@@ -114,6 +114,7 @@ mod database;
 mod encoding;
 mod error;
 mod guard;
+mod helpers;
 mod machine;
 mod maintenance;
 mod options;

@@ -240,6 +240,7 @@ fn step(shared: &Shared) -> Next {
     let stepped = shared.engine.poll_maintenance(Budgeted::default());
     match stepped {
         Ok(progress) if progress.worked => {
+            shared.helpers.tell(shared);
             shared.note_background(None);
             Next::Work
         }

@@ -7,6 +7,7 @@
 
 use crate::commit::CommitQueue;
 use crate::error::{Error, Reason, Result};
+use crate::helpers::Helpers;
 use crate::maintenance::Maintenance;
 use crate::options::{Compression, Durability};
 use crate::slowing::Slowing;
@@ -33,15 +34,8 @@ const ROOM_POLL: Duration = Duration::from_millis(2);
 pub(crate) struct Given {
     pub(crate) compression: Compression,
     pub(crate) grants: MachineGrants,
-}
-
-impl Given {
-    pub(crate) fn new(compression: Compression, grants: MachineGrants) -> Self {
-        Self {
-            compression,
-            grants,
-        }
-    }
+    /// Threads that merge, at least one.
+    pub(crate) merge_threads: u32,
 }
 
 /// The engine, and what waits around it.
@@ -52,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) number: u64,
     pub(crate) directory: PathBuf,
     maintenance: Maintenance,
+    pub(crate) helpers: Helpers,
     durability: Durability,
     first_failure: OnceLock<Arc<Error>>,
     background_failure: Mutex<Option<Arc<Error>>>,
@@ -281,6 +276,7 @@ impl Owner {
         given: Given,
     ) -> Result<Self> {
         let is_read_only = engine.options().read_only;
+        let helpers = given.merge_threads.saturating_sub(1);
         let shared = Arc::new(Shared {
             engine,
             given,
@@ -288,6 +284,7 @@ impl Owner {
             number: DATABASES.fetch_add(1, Ordering::Relaxed),
             directory: directory.to_path_buf(),
             maintenance: Maintenance::new(),
+            helpers: Helpers::new(if is_read_only { 0 } else { helpers }),
             durability,
             first_failure: OnceLock::new(),
             background_failure: Mutex::new(None),
@@ -304,6 +301,11 @@ impl Owner {
             owner.spawn("lightning-merge", |shared| {
                 shared.maintenance.serve(&shared);
             })?;
+            for index in 0..helpers {
+                owner.spawn("lightning-ahead", move |shared| {
+                    shared.helpers.serve(&shared, index);
+                })?;
+            }
             let period = match durability {
                 Durability::Periodic(period) => Some(period),
                 Durability::Sync | Durability::Async => None,
@@ -338,6 +340,7 @@ impl Owner {
             .map_err(|error| self.shared.error(error));
         self.shared.commits.stop();
         self.shared.maintenance.stop();
+        self.shared.helpers.stop();
         for thread in threads {
             // A waker that a thread of ours called may hold the last handle: that
             // thread ends by itself.

@@ -20,6 +20,8 @@ pub struct Statistics {
     pub key_bytes_max: usize,
     /// The longest value, in bytes.
     pub value_bytes_max: usize,
+    /// Pages that [helpers](crate::Builder::merge_threads) have read for merges.
+    pub pages_ahead: u64,
     /// How often a write waited for room in memory or log.
     pub slowdowns: u64,
     /// How long writes waited for room, all together.
@@ -36,6 +38,7 @@ impl Statistics {
             unit_bytes: owner.engine.options().unit_bytes,
             key_bytes_max: owner.engine.key_bytes_max(),
             value_bytes_max: owner.engine.value_bytes_max(),
+            pages_ahead: owner.helpers.leaves(),
             slowdowns,
             slowdown_time,
         }

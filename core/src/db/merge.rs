@@ -177,7 +177,7 @@ impl Engine {
         }
         let mut keys = self.merge_keys.try_enter().ok_or(Error::Internal(246))?;
         let sources = self.current_version().sources;
-        let mut input = self.input(merge.from, &sources)?;
+        let mut input = self.merge_input(merge.from, &sources)?;
         input.seek(maintenance.next.get(), &mut keys)?;
         let has_ranges = input.has_ranges();
         let slice_bytes = self.slice_bytes(maintenance);
@@ -224,7 +224,7 @@ impl Engine {
     }
 
     /// What is merged, as one stream of keys.
-    fn input(&self, from: MergeFrom, sources: &Sources) -> Result<Input<'_>> {
+    pub(super) fn merge_input(&self, from: MergeFrom, sources: &Sources) -> Result<Input<'_>> {
         match from {
             MergeFrom::Memtable(index) => Ok(Input::of_memtable(&self.memtable(index)?.memtable)),
             MergeFrom::Runs(count) => {
@@ -398,7 +398,7 @@ impl Engine {
             has_extents |= record.has_extents;
         }
         if has_extents {
-            let mut input = self.input(MergeFrom::Runs(count), sources)?;
+            let mut input = self.merge_input(MergeFrom::Runs(count), sources)?;
             self.release_lost_extents(maintenance, &mut input, keys)?;
         }
         for index in 0..count {

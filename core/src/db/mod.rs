@@ -4,7 +4,8 @@
 //! `open` brings a database up, with `replay`; `read` answers; `write` takes commits in,
 //! which `validate` judges;
 //! `flush` makes them durable; `maintain` chooses what is built next, of what is `waiting`: `make_run` turns a
-//! memtable into a run, `merge` brings what stands above the trees into them;
+//! memtable into a run, `merge` brings what stands above the trees into them, with
+//! `merge_ahead` on other threads;
 //! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
 //! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back
 //! to the device; `scrub` looks for damage; `log_care` prepares the log; `load` fills a table past all of that,
@@ -40,6 +41,7 @@ mod log_care;
 mod maintain;
 mod make_run;
 mod merge;
+mod merge_ahead;
 mod merge_input;
 mod open;
 mod options;
@@ -63,6 +65,7 @@ mod write;
 pub use ingest::Ingest;
 pub use load::Load;
 pub use maintain::{Budgeted, Progress};
+pub use merge_ahead::{MergePlace, ReadAhead, Share};
 pub use open::{Identity, OpenInput};
 pub use options::{Durability, Options};
 pub use pressure::FrontRoom;

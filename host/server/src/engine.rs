@@ -36,6 +36,7 @@ pub(crate) fn open(configuration: &Configuration) -> Result<Database, ServiceErr
         .transaction_bytes(transaction_bytes(configuration))
         .transactions(limits.active_transactions_max + SPARE_TRANSACTIONS)
         .machine(wishes(configuration))
+        .merge_threads(database.compaction_threads)
         .durability(configuration.durability.wal_sync_mode.into());
     if let Some(bytes) = database.max_memory_bytes {
         builder = builder.max_memory_bytes(bytes);

@@ -4,7 +4,7 @@ use super::file::{self, Found};
 use super::nearest;
 use super::origin::{Origin, Sources};
 use super::places;
-use super::problem::{Assignment, ConfigurationErrors, Problem, Warning};
+use super::problem::{ConfigurationErrors, Problem, Warning};
 use super::relations;
 use super::setting::{self, Kind, Setting, VARIABLE_PREFIX};
 use super::typed::Configuration;
@@ -110,29 +110,12 @@ fn load_found(
         problems.truncate(unread);
     }
     ConfigurationErrors::collect(problems)?;
-    warnings.extend(not_heeded(&entries));
     Ok(Loaded {
         configuration: Configuration::of(&entries),
         warnings,
         file: sources.file.clone(),
         entries,
     })
-}
-
-/// Those that were written somewhere, and that the service doesn't heed.
-fn not_heeded(entries: &[Entry]) -> impl Iterator<Item = Warning> {
-    let written = entries
-        .iter()
-        .filter(|entry| entry.origin != Origin::Default);
-    written
-        .filter(|entry| !entry.setting.is_heeded())
-        .map(|entry| Warning::NotHeeded {
-            setting: Assignment {
-                key: entry.setting.key(),
-                value: entry.value.to_string(),
-                origin: entry.origin.clone(),
-            },
-        })
 }
 
 /// The values found so far, by the full name of the setting.

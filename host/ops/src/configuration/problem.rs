@@ -328,10 +328,4 @@ pub enum Warning {
         /// What may be meant.
         suggestion: Suggestion,
     },
-    /// A setting that this version only reads and checks.
-    #[error("{setting}: this version of the service doesn't heed it yet")]
-    NotHeeded {
-        /// The setting.
-        setting: Assignment,
-    },
 }

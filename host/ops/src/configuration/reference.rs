@@ -42,14 +42,7 @@ fn write_section(page: &mut String, section: &Section) -> std::fmt::Result {
         )?;
         writeln!(page, "- Takes {}.", setting.kind.expected())?;
         writeln!(page, "- Default: {}.", default_words(setting))?;
-        if setting.is_heeded() {
-            writeln!(page, "- A change {}.", setting.effect.words())?;
-        } else {
-            writeln!(
-                page,
-                "- **Not heeded yet**: this version only reads and checks it."
-            )?;
-        }
+        writeln!(page, "- A change {}.", setting.effect.words())?;
         if !setting.also_in.is_empty() {
             let others: Vec<String> = setting
                 .also_in

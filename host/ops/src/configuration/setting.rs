@@ -111,12 +111,6 @@ impl Setting {
         format!("{}.{}", self.section, self.name)
     }
 
-    /// Whether the service does what it says; otherwise it only reads and checks it.
-    #[must_use]
-    pub fn is_heeded(&self) -> bool {
-        !super::settings::NOT_HEEDED.contains(&(self.section, self.name))
-    }
-
     /// The sections where it may stand, its own first.
     pub fn sections(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.section).chain(self.also_in.iter().copied())

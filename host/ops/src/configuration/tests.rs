@@ -106,16 +106,6 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_written_in_vain_is_told() {
-    let loaded = load("[database]\ncompaction_threads = 2\n");
-    assert_eq!(
-        loaded.warnings[0].to_string(),
-        "database.compaction_threads = 2 (/etc/c.toml line 2): this version of the service doesn't heed it yet"
-    );
-    assert!(load("[database]\ncache_size_mb = 64\n").warnings.is_empty());
-}
-
-#[test]
 fn the_production_file_of_the_manual_loads() {
     let loaded = load(PRODUCTION);
     assert!(loaded.warnings.is_empty());

@@ -276,6 +276,7 @@ pub(crate) mod tests {
                 page_bytes: 4096,
                 compression: lightning_db::Compression::None,
                 unit_bytes: 4_096,
+                pages_ahead: 0,
                 key_bytes_max: 1000,
                 value_bytes_max: 100_000,
                 slowdowns: 0,

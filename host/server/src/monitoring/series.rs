@@ -84,6 +84,11 @@ fn operations(out: &mut Exposition, figures: &Figures) {
             total.conflicts,
         ),
         (
+            "lightning_db_merge_pages_ahead_total",
+            "Pages that helping threads have read for merges.",
+            figures.database.pages_ahead,
+        ),
+        (
             "lightning_db_scrubbed_pages_total",
             "Pages of the data that were read to find damage.",
             figures.scrubbed.0,

@@ -2,7 +2,9 @@
 
 mod deployment;
 mod durability;
+mod limits;
 mod monitoring;
 mod program;
 mod settings;
+mod settings_table;
 mod support;

@@ -442,3 +442,17 @@ fn scans_read_ahead_as_far_as_it_is_said() {
     let told = Service::start(&directory, &settings).stop();
     assert!(!told.contains("prefetch"), "{told}");
 }
+
+#[test]
+fn as_many_threads_merge_as_are_said() {
+    let directory = Directory::new();
+    for (threads, helpers) in [(1, 0), (3, 2)] {
+        let setting = format!("database.compaction_threads={threads}");
+        let service = Service::start(&directory, &[&setting]);
+        let names = of_each_thread(&service, "Name:");
+        let ahead = names.iter().filter(|name| *name == "lightning-ahead");
+        // What they do is seen by the library's own test, which needs more data than cache.
+        assert_eq!(ahead.count(), helpers, "{names:?}");
+        service.stop();
+    }
+}

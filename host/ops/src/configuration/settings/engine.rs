@@ -152,8 +152,11 @@ pub(super) const DATABASE: Section = Section {
             },
             default: DefaultValue::Integer(1),
             effect: Effect::Restart,
-            documentation: "Threads that compress and check pages while buffers are merged into \
-                            the data. More of them merge faster and take processors from clients.",
+            documentation: "Threads that merge write buffers into the data. The first merges; the \
+                            others read what it comes to, check it, and restore it where it is \
+                            compressed. More of them merge faster where data are larger than the \
+                            cache; they take processors from clients, and an eighth of the cache \
+                            while a merge runs.",
         },
         Setting {
             section: "database",

@@ -37,10 +37,6 @@ pub const UNSUPPORTED_SECTIONS: &[(&str, &str)] = &[
     ("audit", "audit logging"),
 ];
 
-/// Settings that are read and checked, and that the service doesn't heed yet: who sets
-/// one is told.
-pub(super) const NOT_HEEDED: &[(&str, &str)] = &[("database", "compaction_threads")];
-
 /// How many memtables the service has: one takes writes while the others are written
 /// to the page file.
 pub const MEMTABLES: u32 = 3;
