@@ -111,7 +111,7 @@ impl Maintenance {
     /// done: the thread is woken once, and not again before it has begun a step. It would
     /// take the processor from a writer at every commit.
     pub(crate) fn tell(&self) {
-        if !self.is_told.load(Ordering::SeqCst) && !self.is_told.swap(true, Ordering::SeqCst) {
+        if !self.is_told.swap(true, Ordering::SeqCst) {
             self.wake();
         }
     }
@@ -162,7 +162,8 @@ impl Maintenance {
         loop {
             checkpoints.look(shared, self.intervals.checkpoint());
             // Before it looks: who tells it from now on may have found what it doesn't see.
-            self.is_told.store(false, Ordering::SeqCst);
+            // It sees what those found who told it before: it reads what they wrote here.
+            let _was_told = self.is_told.swap(false, Ordering::SeqCst);
             let mut next = step(shared);
             if matches!(next, Next::Rest) && sweeps.step(shared, self.intervals.sweep()) {
                 // There is less to keep now, and a superblock that the log doesn't name.

@@ -207,8 +207,8 @@ impl Engine {
             return Ok(None);
         }
         // A memtable may be durable already, by a change of segment: then nobody would take
-        // it back. One that is frozen from here on sets it again.
-        self.wants_sync.store(false, Ordering::SeqCst);
+        // it back. One that is frozen from here on sets it again; what was before is seen.
+        let _wanted = self.wants_sync.swap(false, Ordering::SeqCst);
         let sources = self.current_version().sources;
         let oldest = self.oldest_waiting(&sources, progress);
         if progress.wants_sync {

@@ -8,10 +8,13 @@
 //! more the more it is; at 11/20 of it they go hardly faster than merges. Merges give space back
 //! while they run (`cut_runs`), so that writers see them go on.
 //!
+//! A memtable that is full counts as the run that it becomes: by the time that it is one,
+//! the writers would have filled the next.
+//!
 //! Not while the trees are small: beside memtables of a fixed size they have no say. What
 //! snapshots keep doesn't count: no writer waits for a reader.
 
-use super::{Engine, STATE_ACTIVE, STATE_FREE};
+use super::{Engine, STATE_ACTIVE, STATE_FREE, STATE_FROZEN};
 use crate::sync::Ordering;
 
 /// Memtables' worth of trees from which on space counts.
@@ -46,14 +49,16 @@ impl Engine {
     pub fn front_room(&self) -> Option<FrontRoom> {
         let mut active = None;
         let mut is_any_free = false;
+        let mut full = 0;
         for slot in self.front.memtables.iter() {
             match slot.state.load(Ordering::Relaxed) {
                 STATE_FREE => is_any_free = true,
                 STATE_ACTIVE => active = Some(&slot.memtable),
+                STATE_FROZEN => full += 1,
                 _ => {}
             }
         }
-        let (space_bytes, tree_bytes) = self.space_room();
+        let (space_bytes, tree_bytes) = self.space_room(full);
         if is_any_free && space_bytes.is_none() {
             return None;
         }
@@ -70,18 +75,20 @@ impl Engine {
     }
 
     /// What may be written where space is short: half of a memtable where runs take as much
-    /// as makes a merge due, nothing where they take 11/20 of what the trees do. And what
-    /// the trees take.
-    fn space_room(&self) -> (Option<u64>, u64) {
+    /// as makes a merge due, nothing where they take 11/20 of what the trees do; `full`
+    /// memtables are to be runs. And what the trees take.
+    fn space_room(&self, full: u64) -> (Option<u64>, u64) {
         let counters = &self.statistics;
-        let runs = counters.run_bytes.load(Ordering::Relaxed);
+        let memtable = u64::from(self.options.memtable_bytes);
+        let run_bytes = counters.run_bytes.load(Ordering::Relaxed);
+        // Its entries will take less, but stand in the log until then, too.
+        let runs = run_bytes + full * memtable;
         let pending = counters.pending_bytes.load(Ordering::Relaxed);
         let used = counters.used_bytes.load(Ordering::Relaxed);
-        let trees = used.saturating_sub(runs + pending);
-        let memtable = u64::from(self.options.memtable_bytes);
+        let trees = used.saturating_sub(run_bytes + pending);
         let due = due_run_bytes(trees);
         let over = runs.saturating_sub(due);
-        let is_due = over > 0 && counters.runs.load(Ordering::Relaxed) >= 2;
+        let is_due = over > 0 && counters.runs.load(Ordering::Relaxed) + full >= 2;
         if !is_due || trees < TREES_MIN_MEMTABLES * memtable {
             return (None, trees);
         }
