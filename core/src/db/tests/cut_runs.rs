@@ -253,3 +253,46 @@ fn space_is_given_back_without_a_pause() {
         Ok(Progress::default())
     );
 }
+
+/// Memtables that wait to be runs slow writers down as those will.
+#[test]
+fn full_memtables_count_as_runs_where_space_is_short() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    // A run counts by what was written of it, in whole buffers.
+    let options = Options {
+        write_buffer_bytes: 1 << 10,
+        ..busy_options()
+    };
+    let engine = create(&storage, &options).unwrap();
+    for number in 0..1_100 {
+        put_number(&engine, number, 0);
+    }
+    drain(&engine).unwrap();
+    let store = engine.statistics().store;
+    let trees = store.used_bytes - store.pending_bytes;
+    assert!(trees >= 5 * u64::from(options.memtable_bytes), "{trees}");
+    let freeze = |round| {
+        for number in 0..40 {
+            put_number(&engine, number * 20 + round, round);
+        }
+        assert!(engine.freeze_front().unwrap());
+    };
+    for round in 1..=2 {
+        freeze(round);
+        engine.flush_step(true).unwrap();
+        while engine.statistics().runs < round {
+            engine.poll_maintenance(Budgeted::default()).unwrap();
+        }
+    }
+    while engine.poll_maintenance(Budgeted::default()).unwrap().worked {}
+    assert_eq!(engine.front_room(), None, "two small runs");
+    freeze(3);
+    freeze(4);
+    let room = engine.front_room().unwrap();
+    let whole = u64::from(options.memtable_bytes) / 2;
+    assert!(room.space_bytes.unwrap() < whole, "{room:?}");
+    engine.flush_step(true).unwrap();
+    while engine.poll_maintenance(Budgeted::default()).unwrap().worked {}
+    let room = engine.front_room();
+    assert_eq!(room.and_then(|room| room.space_bytes), None);
+}
