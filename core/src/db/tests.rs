@@ -7,6 +7,7 @@ mod ingest_faults;
 mod last_table;
 mod model;
 mod read_ahead;
+mod rot_after_recovery;
 mod scrub;
 mod sealed;
 mod shorten;

@@ -11,8 +11,9 @@
 //! A slot whose header doesn't verify is harmless while it was being prepared
 //! (nothing in it verifies), or while its header was torn by a power cut (what
 //! it states was durable before, and isn't in it). It is asked for frames of the
-//! number above the highest: should the header of the newest segment have
-//! rotted, these tell what was durable.
+//! numbers above the highest: should the header of the newest segment have
+//! rotted, these tell what was durable. Several numbers, since a recovery that was
+//! cut off may have wiped the headers of some.
 
 use super::LogConfig;
 use super::reader::Walk;
@@ -54,6 +55,9 @@ pub struct Scan {
     /// How many of the commits that count stand in runs that their frames name.
     pub ingests: usize,
 }
+
+/// Numbers above the highest segment's that a slot with a rotten header may have had.
+const NUMBERS_ASKED_FOR: u64 = 4;
 
 /// A place in the log, for an error.
 type Place = (CorruptionReason, u32, u64);
@@ -144,6 +148,10 @@ impl Pass<'_> {
         self.scan.durable_sequence = self.scan.durable_sequence.max(segment.base_sequence);
         if segment.base_sequence > self.scan.last_sequence {
             self.broken = self.broken.or(Some(before));
+        } else {
+            // It goes on from what counts. One before it that didn't had been erased, until a
+            // power cut took that back.
+            self.broken = None;
         }
         let mut found = segment;
         let mut walk = Walk::new(self.config, slot, segment, &mut self.window);
@@ -201,7 +209,7 @@ impl Pass<'_> {
         Ok(any)
     }
 
-    /// Asks the slots without a segment for frames of the number above the
+    /// Asks the slots without a segment for frames of the numbers above the
     /// highest; answers the one with a damaged header that has some.
     fn other_slots(&mut self, slots: &SlotTable) -> Result<Option<Place>> {
         let block_bytes = self.config.block_bytes();
@@ -211,22 +219,25 @@ impl Pass<'_> {
             if matches!(slot.state, SlotState::Absent | SlotState::Used(_)) {
                 continue;
             }
-            let segment = Segment {
-                number: self.scan.highest_segment.saturating_add(1),
-                base_sequence: 0,
-                cut: CUT_NONE,
-                last_sequence: 0,
-                block_bytes,
-                end: segment_bytes.min(slot.length),
-                valid_end: 0,
-                segment_bytes,
-            };
-            let mut walk = Walk::new(self.config, index, segment, &mut self.window);
-            walk.position = first_flush_offset(block_bytes);
-            let starts = walk.next(&mut self.window)?.is_some();
-            walk.position = first_flush_offset(block_bytes);
-            if (starts || slot.damaged) && self.salvage(&mut walk)? {
-                lost = Some((CorruptionReason::SegmentHeader, index, 0));
+            for above in 1..=NUMBERS_ASKED_FOR {
+                let segment = Segment {
+                    number: self.scan.highest_segment.saturating_add(above),
+                    base_sequence: 0,
+                    cut: CUT_NONE,
+                    last_sequence: 0,
+                    block_bytes,
+                    end: segment_bytes.min(slot.length),
+                    valid_end: 0,
+                    segment_bytes,
+                };
+                let mut walk = Walk::new(self.config, index, segment, &mut self.window);
+                walk.position = first_flush_offset(block_bytes);
+                let starts = walk.next(&mut self.window)?.is_some();
+                walk.position = first_flush_offset(block_bytes);
+                if (starts || slot.damaged) && self.salvage(&mut walk)? {
+                    lost = Some((CorruptionReason::SegmentHeader, index, 0));
+                    break;
+                }
             }
         }
         Ok(lost)

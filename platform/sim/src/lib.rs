@@ -6,11 +6,11 @@
 //! medium may then hold, and opens the engine on each. It checks the caller's
 //! side of the storage contract as well: [`SimStorage::violations`] must be
 //! empty at the end of every test. [`SimMemory`] limits, fails and counts
-//! reservations. [`TestCodec`] and [`TestCipher`] stand in for real ones.
+//! reservations. [`UnfaithfulStorage`] breaks the storage's promises. [`TestCodec`] and [`TestCipher`] stand in for real ones.
 //!
 //! Nothing here reads a clock or any entropy: chance comes from [`Random`],
 //! which is determined by its seed. Within the crate data flows
-//! `random, content <- change, control <- volume <- crash <- storage`.
+//! `random, content <- change, control <- volume <- crash <- storage <- unfaithful`.
 //!
 //! ```
 //! use lightning_platform::{File, Storage};
@@ -37,6 +37,7 @@ mod memory;
 mod random;
 mod storage;
 mod transform;
+mod unfaithful;
 mod volume;
 mod wait;
 
@@ -45,6 +46,7 @@ pub use memory::SimMemory;
 pub use random::{Random, mix};
 pub use storage::{SimOptions, SimStorage};
 pub use transform::{TestCipher, TestCodec};
+pub use unfaithful::{CallKind, Habit, UnfaithfulStorage};
 pub use wait::SimWait;
 
 use lightning_platform::Platform;

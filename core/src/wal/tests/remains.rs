@@ -43,9 +43,11 @@ fn an_attempt_at_recovery_that_lost_its_header_does_not_join_the_next() {
     let first = storage.file_bytes(File::Log(0)).unwrap();
     SMALL.reopen(&storage, FRESH).unwrap();
     // The power goes: commits 3 and 4 were never synced, and of the attempt
-    // all but the header is left, behind a header that the slot had before.
+    // all but the header is left, behind a header that the slot had before. (Its mark
+    // is written when all of that is synced.)
     storage.overwrite_raw(File::Log(0), 0, &first);
     storage.overwrite_raw(File::Log(0), 2048, &[0; 1024]);
+    storage.overwrite_raw(File::Log(1), 2560, &[0; 512]);
     let before = SegmentHeader {
         lineage_id: [1; 16],
         instance_id: [9; 16],

@@ -16,7 +16,9 @@ impl LogWriter {
     /// The log of a database that was scanned: a new segment that cuts off what
     /// doesn't count, into which the last checkpoint and all commits above the
     /// durable sequence are written again. When this returns, everything that
-    /// counts is durable. `window` is scratch, as for the scan.
+    /// counts is durable, and a mark in a block of its own says so: what is served
+    /// from here on must not be taken for a torn tail when it rots. `window` is
+    /// scratch, as for the scan.
     ///
     /// Where the log is short, or slots are scarce, everything above the merged
     /// sequence is written again: then no earlier segment is needed, and a database
@@ -43,8 +45,11 @@ impl LogWriter {
             scan.durable_sequence
         };
         let segment = Segment::new(&config, number, base, scan.last_sequence);
-        // What is written again takes no more than it did, and a checkpoint.
-        let least = slots.log_bytes() + 2 * first_flush_offset(config.block_bytes());
+        // What is written again takes no more than it did, a checkpoint and a mark.
+        let block_bytes = config.block_bytes();
+        let rewrites = scan.last_sequence > base;
+        let mark_bytes = u64::from(rewrites) * u64::from(block_bytes);
+        let least = slots.log_bytes() + 2 * first_flush_offset(block_bytes) + mark_bytes;
         let first = u64::from(config.segment_bytes_first);
         let wanted = if least <= first { first } else { u64::MAX };
         let mut writer = Self::start(config.clone(), slots, buffer, segment, wanted)?;
@@ -73,6 +78,15 @@ impl LogWriter {
             writer.append(header, bytes, &mut Copied(&mut replay))?;
         }
         writer.finish_flush(true)?;
+        if rewrites {
+            writer.begin_flush(writer.last_sequence())?;
+            match writer.append_mark(scan.wall_time_ms) {
+                // Where it takes the last room, the next flush says it.
+                Ok(()) | Err(Error::LogFull) => {}
+                Err(error) => return Err(error),
+            }
+            writer.finish_flush(true)?;
+        }
         if packs {
             writer.slots.wipe_all_below(&config, number)?;
         } else {
