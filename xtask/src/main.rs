@@ -21,6 +21,7 @@ mod process;
 mod proof;
 mod redis_suite;
 mod registry_toolchain;
+mod sim;
 mod size;
 mod suite;
 mod test;
@@ -51,6 +52,7 @@ enum Command {
     Miri(miri::Arguments),
     Loom(loom::Arguments),
     Proof(proof::Arguments),
+    Sim(sim::Arguments),
     Plants(plants::Arguments),
     Peers(peers::Arguments),
     Bench(bench::Arguments),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Miri(arguments) => miri::run(&arguments),
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Proof(arguments) => proof::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Plants(arguments) => plants::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

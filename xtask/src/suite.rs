@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
 use crate::{
-    dist, fuzz, lint, manual, packages, process, proof, redis_suite, size, tidy, workspace,
+    dist, fuzz, lint, manual, packages, process, proof, redis_suite, sim, size, tidy, workspace,
 };
 
 /// How the suite runs.
@@ -75,6 +75,7 @@ pub fn run(settings: Settings) -> Result<Outcome> {
             ..size::Arguments::default()
         })
     });
+    step("simulation", &sim::short);
     step("proof", &|| proof::run(&proof::Arguments::default()));
     step("fuzz", &|| {
         fuzz::run(&fuzz::Arguments::of_suite(settings.install))

@@ -16,6 +16,7 @@ use crate::world::{Client, Step, Stop, World, input, memory, platform, wrong};
 const TROUBLED_MAX: u64 = 3;
 
 /// What happens to a recovery.
+#[derive(Debug)]
 enum Trouble {
     None,
     CutAfter(u64),
@@ -137,7 +138,8 @@ impl World<'_> {
         let lied = self.has_lied();
         self.lied = lied;
         self.clients.clear();
-        self.clients.resize_with(crate::plan::CLIENTS as usize, Client::default);
+        self.clients
+            .resize_with(crate::plan::CLIENTS as usize, Client::default);
         self.incarnation += 1;
         self.power_cut = None;
         let opened = self.recover(image, seed, lied);
@@ -212,13 +214,14 @@ impl World<'_> {
             let storage = UnfaithfulStorage::new(image.clone(), self.habit, mix(seed ^ round));
             let memory = memory();
             let mut is_troubled = true;
-            match trouble {
+            match &trouble {
                 Trouble::None => is_troubled = false,
-                Trouble::CutAfter(operation) => image.cut_after(operation),
-                Trouble::CutDuring(operation) => image.cut_during(operation),
-                Trouble::Memory(reservation) => memory.fail_at(reservation, random.chance(1, 2)),
-                Trouble::Fails(kind, nth) => storage.fail(kind, nth, IoErrorKind::Device),
+                Trouble::CutAfter(operation) => image.cut_after(*operation),
+                Trouble::CutDuring(operation) => image.cut_during(*operation),
+                Trouble::Memory(reservation) => memory.fail_at(*reservation, random.chance(1, 2)),
+                Trouble::Fails(kind, nth) => storage.fail(*kind, *nth, IoErrorKind::Device),
             }
+            self.note(|| format!("      recovery: {trouble:?}"));
             let now_ms = self.tell_time();
             let opened = Engine::open(
                 &platform(storage.clone(), &memory),
@@ -244,6 +247,7 @@ impl World<'_> {
                 return wrong(format!("storage contract, in recovery: {violation}"));
             }
             let mode = CrashMode::EVERY[random.below(7) as usize];
+            self.note(|| format!("      recovery: {error:?}, then {mode:?}"));
             match error {
                 _ if !is_powered => {
                     self.counts.crashes += 1;
@@ -339,7 +343,9 @@ impl World<'_> {
         // The last flush is all that a torn tail may have taken.
         if found < self.durable_before || found > self.model.last_sequence() {
             let floor = self.durable_before;
-            return wrong(format!("{done}: commit {found} of at least {floor}, and no error"));
+            return wrong(format!(
+                "{done}: commit {found} of at least {floor}, and no error"
+            ));
         }
         let snapshot = match engine.snapshot(0) {
             Ok(snapshot) => snapshot,
@@ -393,7 +399,9 @@ fn damage_something(image: &SimStorage, block_bytes: usize, random: &mut Random)
     let at = (one * block_bytes) as u64;
     let there = (other * block_bytes) as u64;
     let block = |index: usize| bytes.chunks(block_bytes).nth(index).unwrap_or(&[]);
-    match random.below(5) {
+    // Two blocks of a log at once may be a last flush and all that knows of it.
+    let kinds = if file == File::Pages { 5 } else { 4 };
+    match random.below(kinds) {
         0..=1 => {
             let offset = at + random.below(block_bytes as u64);
             let bit = random.below(8) as u32;
@@ -406,12 +414,18 @@ fn damage_something(image: &SimStorage, block_bytes: usize, random: &mut Random)
         }
         3 => {
             image.overwrite_raw(file, at, block(other));
-            format!("{block_bytes} bytes at {at} of {file:?} replaced by those at {}", there)
+            format!(
+                "{block_bytes} bytes at {at} of {file:?} replaced by those at {}",
+                there
+            )
         }
         _ => {
             image.overwrite_raw(file, at, block(other));
             image.overwrite_raw(file, there, block(one));
-            format!("{block_bytes} bytes at {at} of {file:?} swapped with those at {}", there)
+            format!(
+                "{block_bytes} bytes at {at} of {file:?} swapped with those at {}",
+                there
+            )
         }
     }
 }

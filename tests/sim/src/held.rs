@@ -55,10 +55,11 @@ impl World<'_> {
             let below = rows.partition_point(|row| row.0 < key);
             let inside = |at: usize| (at < rows.len()).then_some(at);
             let (moved, now_at) = match (random.below(4), at) {
-                (0, _) | (_, None) => {
-                    (cursor.seek(CursorPosition::AtOrAfter(&key)), inside(below))
-                }
-                (1, _) => (cursor.seek(CursorPosition::Before(&key)), below.checked_sub(1)),
+                (0, _) | (_, None) => (cursor.seek(CursorPosition::AtOrAfter(&key)), inside(below)),
+                (1, _) => (
+                    cursor.seek(CursorPosition::Before(&key)),
+                    below.checked_sub(1),
+                ),
                 (2, Some(at)) => (cursor.advance(), inside(at + 1)),
                 (_, Some(at)) => (cursor.retreat(), at.checked_sub(1)),
             };
@@ -225,7 +226,11 @@ fn loaded((first, step, value): (u16, u16, Value)) -> Rows {
     let numbers = (first..KEYS as u16).step_by(usize::from(step.max(1)));
     let entry = |number: u16| {
         let seed = value.seed ^ u64::from(number);
-        let length = if seed % 16 == 1 { value.length } else { value.length % 60 };
+        let length = if seed % 16 == 1 {
+            value.length
+        } else {
+            value.length % 60
+        };
         let value = Value {
             seed,
             length,

@@ -159,7 +159,9 @@ fn main() -> ExitCode {
     set_hook(Box::new(|_| {}));
     let habit = arguments.plant.map(Plant::habit);
     let begin = Instant::now();
-    let lasts = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let lasts = arguments
+        .minutes
+        .map(|minutes| Duration::from_secs(60 * minutes));
     let (next, lived) = (AtomicU64::new(0), AtomicU64::new(0));
     let sum = Mutex::new(Sum::default());
     let is_enough = AtomicBool::new(false);
@@ -228,7 +230,11 @@ fn tell(seed: u64, reason: &str, habit: Option<Habit>, arguments: &Arguments) {
     }
     let short = minimise::minimise(life.ops.clone(), &fails);
     let (outcome, history) = life.live(&short, habit, true);
-    println!("{} of its {} operations fail, too:", short.len(), life.ops.len());
+    println!(
+        "{} of its {} operations fail, too:",
+        short.len(),
+        life.ops.len()
+    );
     for line in history {
         println!("  {line}");
     }
@@ -236,7 +242,9 @@ fn tell(seed: u64, reason: &str, habit: Option<Habit>, arguments: &Arguments) {
         println!("  {reason}");
     }
     let plant = arguments.plant.and_then(|plant| plant.to_possible_value());
-    let plant = plant.map_or_else(String::new, |plant| format!(" --plant {}", plant.get_name()));
+    let plant = plant.map_or_else(String::new, |plant| {
+        format!(" --plant {}", plant.get_name())
+    });
     let operations = arguments.operations;
     println!("again: cargo xtask sim --seeds 1 --from {seed} --operations {operations}{plant}");
 }

@@ -240,7 +240,9 @@ impl Model {
             }
             for write in &commit.writes {
                 if let Write::DeleteRange(table, from, to) = write {
-                    let touched = writes.iter().any(|own| overlaps(own, *table, from, to.as_ref()));
+                    let touched = writes
+                        .iter()
+                        .any(|own| overlaps(own, *table, from, to.as_ref()));
                     let read = reads.iter().any(|read| {
                         read.table == *table
                             && to.as_ref().is_none_or(|to| read.from < *to)
@@ -318,11 +320,15 @@ mod tests {
     fn each_moment_has_its_rows_and_a_cut_forgets_later_ones() {
         let mut model = Model::default();
         model.commit(vec![put(b"a", 1), put(b"b", 1)]);
-        model.commit(vec![Write::DeleteRange(1, b"b".to_vec(), None), put(b"a", 2)]);
+        model.commit(vec![
+            Write::DeleteRange(1, b"b".to_vec(), None),
+            put(b"a", 2),
+        ]);
         model.load(vec![put(b"c", 3)]);
         let keys = |model: &Model, moment| {
             let rows = model.rows(1, b"", None, moment).into_iter();
-            rows.map(|(key, value)| (key[0], value.seed)).collect::<Vec<_>>()
+            rows.map(|(key, value)| (key[0], value.seed))
+                .collect::<Vec<_>>()
         };
         let (first, second) = (1 << LOAD_BITS, 2 << LOAD_BITS);
         assert_eq!(keys(&model, first), [(b'a', 1), (b'b', 1)]);
@@ -351,6 +357,9 @@ mod tests {
             to: Some(b"b".to_vec()),
         };
         assert_eq!(conflict(&[], &[read]), Conflict::Must);
-        assert_eq!(model.conflict(model.last(), &[put(b"b", 3)], &[]), Conflict::None);
+        assert_eq!(
+            model.conflict(model.last(), &[put(b"b", 3)], &[]),
+            Conflict::None
+        );
     }
 }

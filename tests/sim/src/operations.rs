@@ -209,7 +209,9 @@ impl World<'_> {
         self.note_watermarks()?;
         if snapshot.now_ms != self.time_of_snapshot() {
             let (found, expected) = (snapshot.now_ms, self.time_of_snapshot());
-            return wrong(format!("a snapshot has the time {found} and not {expected}"));
+            return wrong(format!(
+                "a snapshot has the time {found} and not {expected}"
+            ));
         }
         let sequence = snapshot.sequence;
         let last = self.model.last_sequence();

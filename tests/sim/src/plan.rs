@@ -303,7 +303,11 @@ impl Planner {
     }
 
     fn value(&mut self, longest: u64) -> Value {
-        let longest = if self.random.chance(1, 12) { longest } else { longest.min(90) };
+        let longest = if self.random.chance(1, 12) {
+            longest
+        } else {
+            longest.min(90)
+        };
         let expires = self.random.chance(1, 6);
         Value {
             seed: self.random.next_u64(),
@@ -392,15 +396,25 @@ impl Planner {
             186 => Op::Verify,
             187..=189 => {
                 let step = self.random.below(4_000) as i64;
-                Op::Clock(if self.random.chance(1, 4) { -step } else { step })
+                Op::Clock(if self.random.chance(1, 4) {
+                    -step
+                } else {
+                    step
+                })
             }
             190 => Op::Close(self.random.next_u64()),
             191 => {
                 let kinds = [CallKind::Read, CallKind::Write, CallKind::Sync];
                 let kind = kinds[self.random.below(3) as usize];
                 let full = kind == CallKind::Write && self.random.chance(1, 2);
-                let nth = 1 + self.random.below(if kind == CallKind::Sync { 4 } else { 30 });
-                let error = if full { IoErrorKind::StorageFull } else { IoErrorKind::Device };
+                let nth = 1 + self
+                    .random
+                    .below(if kind == CallKind::Sync { 4 } else { 30 });
+                let error = if full {
+                    IoErrorKind::StorageFull
+                } else {
+                    IoErrorKind::Device
+                };
                 Op::FailSoon(kind, nth, error)
             }
             192 => Op::Full(self.random.below(24 << 10)),

@@ -98,7 +98,9 @@ pub fn cursor_at(
             };
             let found = words(found.map(|entry| entry.key));
             let expected = words(expected.map(|row| row.0.as_slice()));
-            wrong(format!("a cursor stands {found} and should stand {expected}"))
+            wrong(format!(
+                "a cursor stands {found} and should stand {expected}"
+            ))
         }
     }
 }
@@ -140,19 +142,16 @@ pub fn visible(rows: Rows, now_ms: u64) -> Rows {
 }
 
 /// Counts a table: at least what is to be seen, at most what has expired, too.
-pub fn count(
-    engine: &Engine,
-    view: &TableView<'_>,
-    rows: &Rows,
-    now_ms: u64,
-) -> Reading<u64> {
+pub fn count(engine: &Engine, view: &TableView<'_>, rows: &Rows, now_ms: u64) -> Reading<u64> {
     let found = engine.count(view)?;
     let least = rows.iter().filter(|row| row.1.is_visible(now_ms)).count() as u64;
     let most = rows.len() as u64;
     if (least..=most).contains(&found) {
         Ok(found)
     } else {
-        wrong(format!("{found} entries are counted, and there are {least} to {most}"))
+        wrong(format!(
+            "{found} entries are counted, and there are {least} to {most}"
+        ))
     }
 }
 

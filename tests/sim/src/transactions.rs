@@ -33,7 +33,9 @@ impl World<'_> {
         if sequence != self.model.last_sequence() {
             engine.rollback(transaction);
             let last = self.model.last_sequence();
-            return wrong(format!("a transaction sees commits up to {sequence}, of {last}"));
+            return wrong(format!(
+                "a transaction sees commits up to {sequence}, of {last}"
+            ));
         }
         self.clients[usize::from(client)].open = Some(Open {
             transaction,

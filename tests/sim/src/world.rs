@@ -192,14 +192,16 @@ impl<'o> World<'o> {
             trace: mix(seed),
             history: keeps_history.then(Vec::new),
         };
-        world.clients.resize_with(crate::plan::CLIENTS as usize, Client::default);
+        world
+            .clients
+            .resize_with(crate::plan::CLIENTS as usize, Client::default);
         world.floor_ms = world.probe_floor().map_err(|stop| format!("{stop:?}"))?;
         Ok(world)
     }
 
     /// Lives it to its end.
     pub fn live(mut self) -> (Outcome, Vec<String>) {
-        let verdict = match self.to_the_end() {
+        let verdict = match self.live_on() {
             Ok(()) | Err(Stop::Found) => Ok(()),
             Err(Stop::Wrong(reason)) => Err(reason),
             Err(stop) => Err(format!("it ended with {stop:?}")),
@@ -212,7 +214,7 @@ impl<'o> World<'o> {
         (outcome, self.history.take().unwrap_or_default())
     }
 
-    fn to_the_end(&mut self) -> Step<()> {
+    fn live_on(&mut self) -> Step<()> {
         while self.next < self.ops.len() {
             self.step()?;
         }
