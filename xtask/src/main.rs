@@ -19,6 +19,7 @@ mod peers;
 mod plants;
 mod process;
 mod proof;
+mod redis_bench;
 mod redis_suite;
 mod registry_toolchain;
 mod sim;
@@ -58,6 +59,7 @@ enum Command {
     Bench(bench::Arguments),
     Dist(dist::Arguments),
     Manual(manual::Arguments),
+    RedisBench(redis_bench::Arguments),
     RedisSuite(redis_suite::Arguments),
     Fuzz(fuzz::Arguments),
     Coverage(coverage::Arguments),
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Dist(arguments) => dist::run(&arguments),
         Command::Manual(arguments) => manual::run(&arguments),
+        Command::RedisBench(arguments) => redis_bench::run(&arguments),
         Command::RedisSuite(arguments) => redis_suite::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Coverage(arguments) => coverage::run(&arguments),
