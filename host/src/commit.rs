@@ -33,6 +33,18 @@ use std::time::{Duration, Instant};
 /// A pause of a leader that found the log in use.
 const BUSY_PAUSE: Duration = Duration::from_micros(100);
 
+/// A write that takes longer than this has waited for the device, and for so long the
+/// thread for futures does the writing.
+const WRITE_QUICK: Duration = Duration::from_millis(2);
+const WRITE_SLOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether a leader waits for its cohort.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gather {
+    Yes,
+    No,
+}
+
 struct FutureWaiter {
     number: u64,
     sequence: u64,
@@ -46,6 +58,10 @@ struct State {
     is_gathering: bool,
     /// How many wait for a flush to end.
     parked: usize,
+    /// The thread for futures sleeps until it is woken.
+    is_serving_idle: bool,
+    /// Until then no write is made by who must not wait.
+    slow_until: Option<Instant>,
     /// Sequences of committers that no flush has released yet.
     waiting: Vec<u64>,
     futures: Vec<FutureWaiter>,
@@ -83,6 +99,8 @@ impl CommitQueue {
                 is_syncing: false,
                 is_gathering: false,
                 parked: 0,
+                is_serving_idle: false,
+                slow_until: None,
                 waiting: Vec::new(),
                 futures: Vec::new(),
                 next_future: 0,
@@ -143,7 +161,7 @@ impl CommitQueue {
                 continue;
             }
             let flushed;
-            (state, flushed) = self.lead(shared, state, shared.syncs_each_commit());
+            (state, flushed) = self.lead(shared, state, shared.syncs_each_commit(), Gather::Yes);
             match flushed {
                 Ok(()) => {}
                 Err(EngineError::Busy) => {
@@ -179,20 +197,23 @@ impl CommitQueue {
         }
     }
 
-    /// Gathers the cohort and flushes once. Called while nobody flushes, nor syncs where
+    /// Gathers the cohort, where it is to, and flushes once. Called while nobody flushes, nor syncs where
     /// a sync is wanted.
     fn lead<'q>(
         &'q self,
         shared: &Shared,
         mut state: MutexGuard<'q, State>,
         sync: bool,
+        gather: Gather,
     ) -> (MutexGuard<'q, State>, EngineResult<()>) {
         let is_beside = sync && !shared.syncs_each_commit();
         if is_beside {
             state.is_syncing = true;
         } else {
             state.is_flushing = true;
-            state = self.gather(state);
+            if gather == Gather::Yes {
+                state = self.gather(state);
+            }
         }
         drop(state);
         let started = Instant::now();
@@ -285,7 +306,7 @@ impl CommitQueue {
                 continue;
             }
             let flushed;
-            (state, flushed) = self.lead(shared, state, true);
+            (state, flushed) = self.lead(shared, state, true, Gather::Yes);
             match flushed {
                 Ok(()) => {}
                 Err(EngineError::Busy) => {
@@ -308,8 +329,38 @@ impl CommitQueue {
         while state.is_flushing || state.is_syncing {
             state = self.park(state, None);
         }
-        let (_state, flushed) = self.lead(shared, state, true);
+        let (_state, flushed) = self.lead(shared, state, true, Gather::Yes);
         flushed
+    }
+
+    /// Writes what was appended on the thread that calls, where commits don't wait for a
+    /// sync, nobody flushes just now, and such a write was quick the last time: then it
+    /// went to the system's memory and waited for nothing. Answers whether the commit is
+    /// acknowledged.
+    pub(crate) fn try_write(&self, shared: &Shared, ticket: Ticket) -> EngineResult<bool> {
+        if shared.is_acknowledged(ticket)? {
+            return Ok(true);
+        }
+        if shared.syncs_each_commit() {
+            return Ok(false);
+        }
+        let state = self.lock();
+        let slow_until = state.slow_until.filter(|until| Instant::now() < *until);
+        if state.is_flushing || slow_until.is_some() {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        let (mut state, flushed) = self.lead(shared, state, false, Gather::No);
+        if started.elapsed() > WRITE_QUICK {
+            state.slow_until = Some(Instant::now() + WRITE_SLOW_PAUSE);
+        }
+        drop(state);
+        match flushed {
+            // The thread for futures waits for what passes.
+            Ok(()) | Err(EngineError::Busy | EngineError::LogFull) => {}
+            Err(error) => return Err(error),
+        }
+        shared.is_acknowledged(ticket)
     }
 
     /// Notes that `waker` is to be woken when the commit is acknowledged, in the
@@ -346,7 +397,10 @@ impl CommitQueue {
             waker: waker.clone(),
         });
         self.announce(&state);
-        self.work.notify_one();
+        if state.is_serving_idle {
+            // A call of the system even where nobody sleeps.
+            self.work.notify_one();
+        }
         Ok(Some(number))
     }
 
@@ -386,7 +440,7 @@ impl CommitQueue {
             }
             if sync_is_due && !shared.is_all_durable() {
                 let flushed;
-                (state, flushed) = self.lead(shared, state, true);
+                (state, flushed) = self.lead(shared, state, true, Gather::Yes);
                 state = self.pause_after(shared, state, flushed);
                 continue;
             }
@@ -395,22 +449,35 @@ impl CommitQueue {
             }
             if !state.futures.is_empty() {
                 let flushed;
-                (state, flushed) = self.lead(shared, state, shared.syncs_each_commit());
+                (state, flushed) =
+                    self.lead(shared, state, shared.syncs_each_commit(), Gather::Yes);
                 state = self.pause_after(shared, state, flushed);
                 continue;
             }
-            state = match period {
-                None => self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(period) => {
-                    let left = period.saturating_sub(state.last_sync.elapsed());
-                    let waited = self.work.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let left = period.map(|period| period.saturating_sub(state.last_sync.elapsed()));
+            state = self.sleep(state, left);
         }
+    }
+
+    /// The thread for futures sleeps until there is work, or `limit` has passed.
+    fn sleep<'q>(
+        &'q self,
+        mut state: MutexGuard<'q, State>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'q, State> {
+        state.is_serving_idle = true;
+        state = match limit {
+            None => self
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                let waited = self.work.wait_timeout(state, limit);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.is_serving_idle = false;
+        state
     }
 
     fn pause_after<'q>(
@@ -429,9 +496,6 @@ impl CommitQueue {
             // Poisoned: nothing to do but to wait for the end.
             Err(_) => Duration::from_millis(100),
         };
-        self.work
-            .wait_timeout(state, pause)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        self.sleep(state, Some(pause))
     }
 }

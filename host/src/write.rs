@@ -518,6 +518,21 @@ impl Ticket {
             .map_err(|error| self.owner.error(error))
     }
 
+    /// Writes the commit, and those before it, on this thread, where the durability asks
+    /// for no sync and no other thread is at it; answers whether it is fulfilled now. For
+    /// a thread that must not wait for a device: such a write goes to the system's memory,
+    /// and after one that took longer it is left to the database's own thread for a while.
+    /// Where the answer is no, the future waits for that thread.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn try_fulfil(&self) -> Result<bool> {
+        self.owner
+            .commits
+            .try_write(&self.owner, self.ticket)
+            .map_err(|error| self.owner.error(error))
+    }
+
     /// Waits until the commit is visible and durable.
     ///
     /// # Errors
@@ -525,6 +540,13 @@ impl Ticket {
     /// the database is opened again.
     pub fn wait(self) -> Result<()> {
         self.owner.wait(self.ticket)
+    }
+}
+
+impl Clone for Ticket {
+    /// Another one for the same commit.
+    fn clone(&self) -> Self {
+        Self::new(&self.owner, self.ticket)
     }
 }
 
