@@ -12,7 +12,8 @@
 //! | `transfer.rs` | whole-or-error positional transfers |
 //! | `lock.rs` | one owner for each data directory |
 //! | `error.rs` | error numbers to kinds and words |
-//! | `memory.rs` | reservations; the only `unsafe` code |
+//! | `memory.rs` | reservations |
+//! | `allocator.rs` | how the system's allocator keeps what is freed |
 //! | `wait.rs` | how a thread passes the time at a short lock |
 //! | `device.rs` | block size, counters and free room of the device below |
 //! | `local_socket.rs` | connections to a process on this machine |
@@ -23,6 +24,11 @@
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 
+#[expect(
+    unsafe_code,
+    reason = "a call of the C library; argued at the top of the file"
+)]
+mod allocator;
 pub mod device;
 mod direct;
 mod error;
@@ -41,6 +47,7 @@ mod wait;
 #[cfg(test)]
 mod test_directory;
 
+pub use allocator::give_back_large_allocations;
 pub use direct::DirectStorage;
 pub use error::{OpenError, OpenErrorReason, io_error_text};
 pub use files::{LinuxStorage, OpenMode};

@@ -1,6 +1,6 @@
 //! Memory reservations: mappings for large ones, the heap for small ones.
 //!
-//! This file holds the crate's only `unsafe` code. The argument:
+//! This file has `unsafe` code. The argument:
 //!
 //! * How a reservation was made follows from `bytes` and `align` alone, which
 //!   the contract says come back unchanged: below [`MAPPING_BYTES_MIN`] from

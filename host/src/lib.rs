@@ -149,9 +149,9 @@ pub use machine::{FileSystemRoom, LocalListener, LocalStream, ServiceState};
 pub use options::{Builder, Compression, Durability};
 #[doc(hidden)]
 pub use platform::{
-    connect_local, file_system_room, is_readable_by_others, keep_to_nodes, keep_to_processors,
-    listen_local, machine_memory, process_use, raise_open_files_limit, replace_file,
-    tell_service_manager, watchdog_period,
+    address_reuse_is_safe, connect_local, file_system_room, give_back_large_allocations,
+    is_readable_by_others, keep_to_nodes, keep_to_processors, listen_local, machine_memory,
+    process_use, raise_open_files_limit, replace_file, tell_service_manager, watchdog_period,
 };
 pub use range::Range;
 pub use read::ReadTransaction;

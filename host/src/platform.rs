@@ -293,6 +293,19 @@ pub fn watchdog_period() -> Option<Duration> {
     None
 }
 
+/// Whether a socket that may use an address again takes it from nobody who listens there.
+#[must_use]
+pub fn address_reuse_is_safe() -> bool {
+    !cfg!(windows)
+}
+
+/// Has large allocations given back to the system when they are freed, where it would keep
+/// them otherwise: for a program to call at its start, before it has threads.
+pub fn give_back_large_allocations() {
+    #[cfg(target_os = "linux")]
+    lightning_host_linux::give_back_large_allocations();
+}
+
 /// Lets this process open as many files as its user may; answers how many, `None` for any
 /// number.
 ///
