@@ -59,6 +59,8 @@ pub struct Client {
     pub reply_mode: ReplyMode,
     /// It is to be closed when it has its replies.
     pub is_leaving: bool,
+    /// Its last command, as the lists know it.
+    last_command: &'static str,
 }
 
 /// What is known of a client in lists.
@@ -412,6 +414,15 @@ impl Client {
             watches: WatchList::default(),
             reply_mode: ReplyMode::default(),
             is_leaving: false,
+            last_command: "",
+        }
+    }
+
+    /// Notes its last command for lists.
+    pub fn note_command(&mut self, name: &'static str) {
+        if !std::ptr::eq(self.last_command, name) {
+            self.last_command = name;
+            self.shared.labels().last_command = name;
         }
     }
 

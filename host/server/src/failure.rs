@@ -25,6 +25,10 @@ impl Failure {
         Self::Reply(Cow::Borrowed("ERR value is not an integer or out of range"));
     /// An argument or value is no number.
     pub const NOT_A_FLOAT: Self = Self::Reply(Cow::Borrowed("ERR value is not a valid float"));
+    /// A reply that is longer than what may wait for a client.
+    pub const LONG_REPLY: Self = Self::Reply(Cow::Borrowed(
+        "ERR the reply is longer than what may wait for a client (limits.max_client_output_bytes)",
+    ));
     /// There is no database of this number.
     pub const OUT_OF_RANGE_DATABASE: Self =
         Self::Reply(Cow::Borrowed("ERR DB index is out of range"));

@@ -8,6 +8,7 @@
 //! | [`batch`] | running what a client sent, and committing it |
 //! | [`observe`] | what is remembered of commands and errors |
 //! | [`connection`] | one client's socket |
+//! | [`expire`] | removing what has expired |
 //! | [`service`] | start, listeners, end |
 //! | [`logging`] | the service's own log |
 //! | [`monitoring`], [`health`] | figures, and how well it is |
@@ -22,13 +23,16 @@ pub mod admin;
 pub mod batch;
 pub mod care;
 pub mod client;
+pub mod client_memory;
 pub mod commands;
 pub mod connection;
 pub mod control;
 mod engine;
+pub mod expire;
 pub mod failure;
 pub mod glob;
 pub mod health;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod monitoring;

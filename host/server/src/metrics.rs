@@ -58,6 +58,8 @@ pub struct Metrics {
     by_command: CommandStatistics,
     scrubbed_pages: AtomicU64,
     scrub_rounds: AtomicU64,
+    /// Keys that were removed since they had expired.
+    pub expired: AtomicU64,
     /// Bytes that clients have sent.
     pub input_bytes: AtomicU64,
     /// Bytes that clients were sent.

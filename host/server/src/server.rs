@@ -3,8 +3,10 @@
 use crate::access::Access;
 use crate::care::RoomGuard;
 use crate::client::{Client, Clients};
+use crate::client_memory::ClientMemory;
 use crate::commands::{Command, Flags};
 use crate::failure::{Failure, FailureKind};
+use crate::limits::LiveLimits;
 use crate::logging::SlowLines;
 use crate::metrics::Metrics;
 use crate::observe::{Baseline, Observations, shown};
@@ -22,6 +24,9 @@ pub struct Server {
     store: Store,
     clients: Clients,
     settings: RwLock<Arc<Loaded>>,
+    limits: LiveLimits,
+    client_memory: ClientMemory,
+    device_readers: tokio::sync::Semaphore,
     metrics: Metrics,
     observations: Observations,
     access: RwLock<Access>,
@@ -41,6 +46,10 @@ pub struct Server {
 /// The longest string that Redis has; here the longest value that can be streamed may be less.
 const STRING_BYTES_MAX: u64 = 512 << 20;
 
+/// Threads that wait for the device for commands that only read. More of them would not
+/// make it faster, and each takes memory of its own.
+const DEVICE_READERS_MAX: usize = 8;
+
 /// How long a client may take until it has proved who it is, where it has to.
 const LOGIN: Duration = Duration::from_secs(30);
 
@@ -54,12 +63,20 @@ impl Server {
             .map_or(1, |since| since.as_nanos());
         let seed = u64::try_from(seed & u128::from(u64::MAX)).unwrap_or(1) | 1;
         let monitoring = &settings.configuration.monitoring;
+        let client_memory = ClientMemory::new(
+            settings.configuration.database.max_memory_bytes,
+            store.database().statistics().engine.memory_bytes,
+            settings.configuration.limits.connections_max,
+        );
         let metrics = Metrics::default();
         metrics.measure(monitoring.metrics_enabled);
         let (shutdown, _) = tokio::sync::watch::channel(false);
         let server = Self {
             store,
             clients: Clients::default(),
+            limits: LiveLimits::of(&settings.configuration),
+            client_memory,
+            device_readers: tokio::sync::Semaphore::new(DEVICE_READERS_MAX),
             settings: RwLock::new(Arc::new(settings)),
             metrics,
             observations: Observations::default(),
@@ -105,6 +122,11 @@ impl Server {
         &self.observations
     }
 
+    /// The lines of the log about what was slow.
+    pub fn slow_lines(&self) -> &SlowLines {
+        &self.slow_lines
+    }
+
     /// Counts from here on: see [`crate::observe`].
     pub fn reset_statistics(&self) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -114,6 +136,7 @@ impl Server {
             accepted: count(&self.clients.accepted),
             rejected: count(&self.clients.rejected),
             commands: self.metrics.commands(),
+            expired: count(&self.metrics.expired),
             input_bytes: count(&self.metrics.input_bytes),
             output_bytes: count(&self.metrics.output_bytes),
         });
@@ -138,6 +161,7 @@ impl Server {
     fn apply_settings(&self) {
         let settings = self.settings();
         crate::engine::apply(self.store.database(), &settings.configuration);
+        self.limits.set(&settings.configuration);
         let monitoring = &settings.configuration.monitoring;
         self.slow_lines.set_threshold(monitoring.slowlog_threshold);
         self.observations.set_thresholds(
@@ -154,40 +178,27 @@ impl Server {
         limits.streamed_bytes_max.max(value).min(STRING_BYTES_MAX)
     }
 
-    /// How long a request may take.
-    #[must_use]
-    pub fn request_timeout(&self) -> Duration {
-        let limits = &self.settings().configuration.limits;
-        limits.request_timeout.unwrap_or(Duration::MAX)
+    /// Who reads from the device holds one of its permits.
+    pub fn device_readers(&self) -> &tokio::sync::Semaphore {
+        &self.device_readers
     }
 
-    /// Bytes that a client's requests may take that were not run.
+    /// What clients' buffers take and may take.
     #[must_use]
-    pub fn query_bytes_max(&self) -> usize {
-        let limits = &self.settings().configuration.limits;
-        usize::try_from(limits.query_bytes_max).unwrap_or(usize::MAX)
+    pub fn client_memory(&self) -> &ClientMemory {
+        &self.client_memory
     }
 
-    /// The most commands of a pipeline that are committed together.
+    /// How long a request may take, and more that is asked for often.
     #[must_use]
-    pub fn write_batch_commands_max(&self) -> usize {
-        let performance = &self.settings().configuration.performance;
-        usize::try_from(performance.write_batch_commands_max)
-            .unwrap_or(usize::MAX)
-            .max(1)
-    }
-
-    /// Bytes of replies that may wait for a client.
-    #[must_use]
-    pub fn output_bytes_max(&self) -> usize {
-        let limits = &self.settings().configuration.limits;
-        usize::try_from(limits.client_output_bytes_max).unwrap_or(usize::MAX)
+    pub fn limits(&self) -> &LiveLimits {
+        &self.limits
     }
 
     /// How long this client may say nothing; one that listens to channels as long as it likes.
     #[must_use]
     pub fn idle_timeout(&self, client: &Client) -> Option<Duration> {
-        let timeout = self.settings().configuration.limits.idle_timeout;
+        let timeout = self.limits.idle_timeout();
         timeout.filter(|_| client.shared.subscriptions.load(Ordering::Relaxed) == 0)
     }
 
@@ -301,9 +312,11 @@ impl Server {
             return Err(Failure::reply("NOAUTH Authentication required."));
         }
         let listens = client.shared.subscriptions.load(Ordering::Relaxed) > 0;
-        let may_listen = command.flags.has(Flags::PUBSUB) && command.name != "publish"
-            || matches!(command.name, "ping" | "quit" | "reset");
-        if listens && client.version == Version::Resp2 && !may_listen {
+        let may_listen = || {
+            command.flags.has(Flags::PUBSUB) && command.name != "publish"
+                || matches!(command.name, "ping" | "quit" | "reset")
+        };
+        if listens && client.version == Version::Resp2 && !may_listen() {
             return Err(Failure::reply(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 command.name

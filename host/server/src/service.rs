@@ -3,6 +3,7 @@
 use crate::access::{Access, PasswordFileError};
 use crate::connection::{self, Ends};
 use crate::engine;
+use crate::expire;
 use crate::server::Server;
 use crate::store::Store;
 use crate::tls::{Tls, TlsError};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 /// How long clients may take to finish what they are at when the service ends.
@@ -101,8 +102,25 @@ fn ports(
     }
 }
 
-async fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, ServiceError> {
-    TcpListener::bind(address).await.map_err(|error| {
+/// Clients that may wait to be taken in; the system may allow fewer. One more would have to
+/// try again a second later.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // So that a service can be started again while the system still remembers connections
+    // of the last one.
+    socket.set_reuseaddr(lightning_db::address_reuse_is_safe())?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, ServiceError> {
+    bind(address).map_err(|error| {
         let reason = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "another process does; end it, or choose another port".to_owned()
@@ -144,7 +162,7 @@ impl Service {
         let mut listeners = Vec::new();
         for address in &configuration.database.bind {
             for (port, tls, key) in ports(&configuration, tls.as_ref()) {
-                let socket = listen(SocketAddr::new(*address, port), key).await?;
+                let socket = listen(SocketAddr::new(*address, port), key)?;
                 listeners.push(Listener { socket, tls });
             }
         }
@@ -173,6 +191,10 @@ impl Service {
     /// # Errors
     /// A failed device at the end.
     pub async fn run(self) -> Result<(), ServiceError> {
+        let mut serving = JoinSet::new();
+        let server = Arc::clone(&self.server);
+        serving.spawn(async move { server.store().acknowledgements.serve().await });
+        serving.spawn(expire::serve(Arc::clone(&self.server)));
         let mut accepting = JoinSet::new();
         for listener in self.listeners {
             accepting.spawn(accept(Arc::clone(&self.server), listener));
@@ -184,6 +206,8 @@ impl Service {
             }
         }
         while connections.join_next().await.is_some() {}
+        // They let go of what is shared.
+        serving.shutdown().await;
         let server = self.server;
         let closed = tokio::task::spawn_blocking(move || match alone(server) {
             Ok(server) => {

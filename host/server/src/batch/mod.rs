@@ -4,15 +4,20 @@
 //! the only place that knows of transactions of the database: it begins them, applies
 //! what commands want changed, commits, and waits.
 
+mod clock;
+mod commit;
 mod queue;
 
 use crate::client::{Client, ReplyMode};
 use crate::commands::{self, Call, Command, Flags, Operation};
 use crate::failure::Failure;
+use crate::logging::CommitTimes;
 use crate::protocol::{Arguments, ReplyWriter, RequestParser};
 use crate::server::Server;
 use crate::store::{Change, Changes, Execution, View};
-use lightning_db::{CommitAttempt, ReadTransaction, Table, Ticket, WriteTransaction};
+use clock::Clock;
+use commit::commit;
+use lightning_db::{ReadTransaction, Table, WriteTransaction};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,9 +53,12 @@ struct Batch<'b> {
     buffer: &'b [u8],
     out: &'b mut Vec<u8>,
     scratch: &'b mut Scratch,
+    clock: Clock,
     /// The next command.
     index: usize,
     end: usize,
+    /// A command that was looked up by its name, and its number.
+    found: Option<(usize, Option<&'static Command>)>,
 }
 
 /// Runs the commands from `first` on that are whole, and answers the number of the first
@@ -71,8 +79,10 @@ pub async fn run(
         buffer,
         out,
         scratch,
+        clock: Clock::new(),
         index: first,
         end: parser.commands(),
+        found: None,
     };
     while batch.index < batch.end
         && batch.out.len() < REPLY_BYTES_SOFT
@@ -83,10 +93,10 @@ pub async fn run(
             .is_killed
             .load(std::sync::atomic::Ordering::Relaxed)
     {
-        if batch.writes(batch.index) {
+        if batch.writes() {
             batch.run_writing().await;
         } else {
-            batch.run_reading();
+            batch.run_reading().await;
         }
     }
     batch.index
@@ -97,10 +107,21 @@ impl<'b> Batch<'b> {
         self.parser.arguments(self.buffer, index)
     }
 
-    /// Whether a command needs the writer: it changes the keyspace, or watches it.
-    fn writes(&self, index: usize) -> bool {
-        let name = self.arguments(index).at(0);
-        let Some(command) = commands::find(name) else {
+    /// The command that the next one's name is of.
+    fn command(&mut self) -> Option<&'static Command> {
+        match self.found {
+            Some((index, command)) if index == self.index => command,
+            _ => {
+                let command = commands::find(self.arguments(self.index).at(0));
+                self.found = Some((self.index, command));
+                command
+            }
+        }
+    }
+
+    /// Whether the next command needs the writer: it changes the keyspace, or watches it.
+    fn writes(&mut self) -> bool {
+        let Some(command) = self.command() else {
             return false;
         };
         match &self.client.queue {
@@ -112,7 +133,7 @@ impl<'b> Batch<'b> {
     }
 
     /// Commands that only read, up to the first that doesn't.
-    fn run_reading(&mut self) {
+    async fn run_reading(&mut self) {
         let transaction = match self.server.store().database().begin_read() {
             Ok(transaction) => transaction,
             Err(error) => return self.refuse(Failure::from(error)),
@@ -125,6 +146,9 @@ impl<'b> Batch<'b> {
                 tables: &tables,
             };
             let progress = if may_read {
+                let _permit = self.server.device_readers().acquire().await;
+                // Their replies are known to nobody yet.
+                self.server.client_memory().wait().await;
                 tokio::task::block_in_place(|| self.run_reads(&mut reading, true))
             } else {
                 self.run_reads(&mut reading, false)
@@ -140,32 +164,26 @@ impl<'b> Batch<'b> {
 
     /// One command where it may read from the device, else as many as don't have to.
     fn run_reads(&mut self, reading: &mut Reading<'_>, may_read: bool) -> Progress {
-        let mut last = None;
+        let mut state = State {
+            view: Some(View::Read {
+                transaction: reading.transaction,
+                last: None,
+            }),
+            transaction: None,
+            tables: reading.tables,
+            written_bytes: 0,
+            may_read,
+        };
         while self.index < self.end && self.out.len() < REPLY_BYTES_SOFT {
-            if self.writes(self.index) || self.client.is_leaving {
+            if self.writes() || self.client.is_leaving {
                 break;
             }
-            let arguments = self.arguments(self.index);
-            if !may_read && self.is_slow(arguments) {
+            if !may_read && self.is_slow() {
                 return Progress::WouldRead;
             }
-            let view = View::Read {
-                transaction: reading.transaction,
-                last: last.take(),
-            };
-            let mut state = State {
-                view: Some(view),
-                transaction: None,
-                tables: reading.tables,
-                written_bytes: 0,
-                may_read,
-            };
-            match self.run_one(&mut state, arguments) {
+            match self.run_one(&mut state, self.arguments(self.index)) {
                 Progress::Done => {}
                 stopped => return stopped,
-            }
-            if let Some(View::Read { last: kept, .. }) = state.view {
-                last = kept;
             }
             self.index += 1;
             if may_read {
@@ -180,13 +198,22 @@ impl<'b> Batch<'b> {
         let server = self.server;
         let first = self.index;
         let begin = self.out.len();
-        let started = Instant::now();
-        let limit = server.request_timeout();
-        let Ok(writer) = tokio::time::timeout(limit, server.store().writer.lock()).await else {
-            return self.refuse(Failure::reply(
-                "ERR timed out while other clients' writes were under way (limits.request_timeout_sec); nothing was changed",
-            ));
+        let started = self.clock.last();
+        let limit = server.limits().request_timeout().unwrap_or(Duration::MAX);
+        let lock = &server.store().writer;
+        let writer = match lock.try_lock() {
+            Ok(writer) => writer,
+            Err(_) => match tokio::time::timeout(limit, lock.lock()).await {
+                Ok(writer) => writer,
+                Err(_) => {
+                    return self.refuse(Failure::reply(
+                        "ERR timed out while other clients' writes were under way (limits.request_timeout_sec); nothing was changed",
+                    ));
+                }
+            },
         };
+        // What was waited for is no part of the commands' times.
+        let writer_wait = self.clock.lap();
         let tables = server.store().tables();
         let transaction = match server.store().database().begin_write() {
             Ok(transaction) => transaction,
@@ -224,13 +251,18 @@ impl<'b> Batch<'b> {
             server.store().set_tables(swapped);
         })
         .await;
+        // Long values are not kept until the client's next command.
+        self.scratch.changes.reset();
         drop(writer);
         let outcome = match committed {
-            Ok(ticket) => ticket.await.map_err(Failure::from),
+            Ok(ticket) => {
+                let acknowledgements = &server.store().acknowledgements;
+                acknowledgements.wait(ticket).await.map_err(Failure::from)
+            }
             Err(failure) => Err(failure),
         };
         match outcome {
-            Ok(()) => self.observe(started.elapsed()),
+            Ok(()) => self.observe(first, writer_wait, started),
             Err(failure) => {
                 self.scratch.operations.clear();
                 self.replace_replies(first, begin, &failure);
@@ -239,16 +271,16 @@ impl<'b> Batch<'b> {
     }
 
     fn run_writes(&mut self, writing: &mut Writing, may_read: bool) -> Progress {
-        let commands_max = self.server.write_batch_commands_max();
+        let commands_max = self.server.limits().write_batch_commands_max();
+        // Behind a swap, which gives the numbers to other tables, nothing more is run.
+        let tables = Arc::clone(&writing.tables);
         while self.index < self.end && self.out.len() < REPLY_BYTES_SOFT {
             if self.client.is_leaving || self.index - writing.first >= commands_max {
                 break;
             }
-            let arguments = self.arguments(self.index);
-            if !may_read && self.is_slow(arguments) {
+            if !may_read && self.is_slow() {
                 return Progress::WouldRead;
             }
-            let tables = Arc::clone(writing.swapped.as_ref().unwrap_or(&writing.tables));
             let mut state = State {
                 view: None,
                 transaction: Some(&mut writing.transaction),
@@ -256,7 +288,7 @@ impl<'b> Batch<'b> {
                 written_bytes: writing.written_bytes,
                 may_read,
             };
-            match self.run_one(&mut state, arguments) {
+            match self.run_one(&mut state, self.arguments(self.index)) {
                 Progress::Done => {}
                 stopped => return stopped,
             }
@@ -278,16 +310,17 @@ impl<'b> Batch<'b> {
         Progress::Done
     }
 
-    fn is_slow(&self, arguments: Arguments<'_>) -> bool {
+    /// Whether the next command may look at a whole database.
+    fn is_slow(&mut self) -> bool {
         let is_slow = |command: &Command| command.flags.has(Flags::SLOW_HERE);
-        self.client.queue.is_none() && commands::find(arguments.at(0)).is_some_and(is_slow)
+        self.client.queue.is_none() && self.command().is_some_and(is_slow)
     }
 
     /// One command with its reply. Where it stops short, nothing of it was done.
     fn run_one(&mut self, state: &mut State<'_, '_>, arguments: Arguments<'b>) -> Progress {
         self.scratch.changes.reset();
         let begin = self.out.len();
-        let resolved = commands::resolve(arguments);
+        let resolved = commands::resolve_found(self.command(), arguments);
         let command = match resolved {
             Ok(command) => command,
             Err(failure) => {
@@ -306,7 +339,7 @@ impl<'b> Batch<'b> {
                 return Progress::Done;
             }
         };
-        self.client.shared.labels().last_command = command.name;
+        self.client.note_command(command.name);
         if let Err(failure) = self.server.may_run(self.client, command, arguments) {
             if let Some(queue) = &mut self.client.queue {
                 queue.is_broken = true;
@@ -321,10 +354,10 @@ impl<'b> Batch<'b> {
                 "discard" | "multi" | "watch" | "quit" | "reset"
             );
         if is_queued && command.name == "exec" {
-            let started = Instant::now();
+            let started = self.clock.last();
             let progress = self.run_queue(state, begin);
             if matches!(progress, Progress::Done) {
-                let took = started.elapsed();
+                let took = self.clock.last().duration_since(started);
                 self.server
                     .note_command(self.client, command, arguments, took, false);
             }
@@ -349,7 +382,6 @@ impl<'b> Batch<'b> {
         arguments: Arguments<'_>,
     ) -> Progress {
         let begin = self.out.len();
-        let started = Instant::now();
         let outcome = self.call(state, command, arguments);
         let failed = match outcome {
             Ok(()) => {
@@ -375,7 +407,7 @@ impl<'b> Batch<'b> {
                 true
             }
         };
-        let took = started.elapsed();
+        let took = self.clock.lap();
         self.server
             .note_command(self.client, command, arguments, took, failed);
         match command.operation() {
@@ -416,12 +448,13 @@ impl<'b> Batch<'b> {
         arguments: Arguments<'_>,
     ) -> commands::Outcome {
         let store = self.server.store();
+        let now_ms = self.clock.now_ms();
         let changes = &mut self.scratch.changes;
         let version = self.client.version;
         (command.run)(&mut Call {
             server: self.server,
             client: self.client,
-            store: &mut Execution::new(store, tables, view, may_read, changes),
+            store: &mut Execution::new(store, tables, view, may_read, changes, now_ms),
             arguments,
             reply: &mut ReplyWriter::new(self.out, version),
         })
@@ -439,6 +472,10 @@ impl<'b> Batch<'b> {
             ));
         };
         let store = self.server.store();
+        if !state.may_read && store.has_long(changes) {
+            // It is written to the device at once.
+            return Progress::WouldRead;
+        }
         if state.written_bytes > 0 && !store.fits(state.written_bytes, changes) {
             return Progress::Full;
         }
@@ -494,9 +531,23 @@ impl<'b> Batch<'b> {
         }
     }
 
-    /// Notes how long the writes of a batch took, until they were durable.
-    fn observe(&mut self, took: Duration) {
+    /// Notes how long the writes of a batch that began with command `first` took, until
+    /// they were durable.
+    fn observe(&mut self, first: usize, writer_wait: Duration, started: Instant) {
+        let durable_wait = self.clock.last().elapsed();
+        let took = started.elapsed();
         self.server.observations().note_event("commit", took);
+        let command = commands::find(self.arguments(first).at(0));
+        self.server.slow_lines().note_commit(
+            self.client,
+            command.map_or("", |command| command.name),
+            self.index - first,
+            &CommitTimes {
+                took,
+                writer_wait,
+                durable_wait,
+            },
+        );
         for operation in self.scratch.operations.drain(..) {
             self.server.metrics().note_operation(operation, took);
         }
@@ -527,32 +578,4 @@ struct State<'s, 't> {
     tables: &'t [Table],
     written_bytes: usize,
     may_read: bool,
-}
-
-/// Commits, waiting for room where there is none, but no longer than until `limit` has
-/// passed since `started`.
-async fn commit(
-    mut writing: Writing,
-    started: Instant,
-    limit: Duration,
-    set_tables: impl FnOnce(Arc<[Table]>),
-) -> Result<Ticket, Failure> {
-    loop {
-        match writing.transaction.try_commit_async()? {
-            CommitAttempt::Committed(ticket) => {
-                if let Some(swapped) = writing.swapped {
-                    set_tables(swapped);
-                }
-                return Ok(ticket);
-            }
-            CommitAttempt::Later(wait) if started.elapsed() + wait < limit => {
-                tokio::time::sleep(wait).await;
-            }
-            CommitAttempt::Later(_) => {
-                return Err(Failure::reply(
-                    "MISCONF no room in memory or log for as long as a request may take (limits.request_timeout_sec); nothing was changed. See lightning-cli health for what holds it up",
-                ));
-            }
-        }
-    }
 }

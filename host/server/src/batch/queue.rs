@@ -14,7 +14,7 @@ impl Batch<'_> {
         arguments: Arguments<'_>,
         begin: usize,
     ) {
-        let limit = self.server.query_bytes_max();
+        let limit = self.server.limits().query_bytes_max();
         if let Some(queue) = &mut self.client.queue {
             if command.flags.has(Flags::NO_MULTI) {
                 queue.is_broken = true;
@@ -81,6 +81,9 @@ impl Batch<'_> {
             if !matches!(progress, Progress::Done) {
                 return self.abort_queue(progress);
             }
+            if self.out.len() > self.server.limits().output_bytes_max() {
+                return self.abort_queue(Progress::Broken(Failure::LONG_REPLY));
+            }
         }
         self.end_queue();
         self.keep_reply(begin);
@@ -114,8 +117,11 @@ impl Batch<'_> {
             return Ok(false);
         };
         let mut view = View::Write(transaction);
+        let now_ms = self.clock.now_ms();
         let changes = &mut self.scratch.changes;
-        let mut execution = Execution::new(store, state.tables, &mut view, state.may_read, changes);
+        let may_read = state.may_read;
+        let mut execution =
+            Execution::new(store, state.tables, &mut view, may_read, changes, now_ms);
         self.client
             .watches
             .is_touched(|database, key| execution.exists(database, key))

@@ -235,6 +235,7 @@ fn statistics(call: &mut Call<'_, '_, '_>, lines: &mut Lines) -> Outcome {
             metrics.commands(),
             before.commands,
         ),
+        ("expired_keys", load(&metrics.expired), before.expired),
         (
             "total_net_input_bytes",
             load(&metrics.input_bytes),

@@ -37,6 +37,7 @@ use crate::protocol::{Arguments, ReplyWriter};
 use crate::server::Server;
 use crate::store::Execution;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::OnceLock;
 
 /// What a handler works with.
@@ -366,13 +367,41 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     .flatten()
 }
 
+/// A map by names of commands, which nobody but the service puts keys into.
+pub type ByName<K, V> = HashMap<K, V, BuildHasherDefault<NameHasher>>;
+
+/// Hashes short names (FNV-1a): each command is looked up by its name.
+#[derive(Debug)]
+pub struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
+
+    /// A length says nothing that the bytes don't.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The longest name of a command.
 const NAME_BYTES_MAX: usize = 32;
 
 /// The command called `name`, in capitals or not.
 #[must_use]
 pub fn find(name: &[u8]) -> Option<&'static Command> {
-    static BY_NAME: OnceLock<HashMap<&'static [u8], &'static Command>> = OnceLock::new();
+    static BY_NAME: OnceLock<ByName<&'static [u8], &'static Command>> = OnceLock::new();
     let by_name = BY_NAME.get_or_init(|| {
         all()
             .map(|command| (command.name.as_bytes(), command))
@@ -402,8 +431,18 @@ pub fn named(arguments: Arguments<'_>) -> Option<&'static Command> {
 /// # Errors
 /// What the client is told where there is none, or it takes other words.
 pub fn resolve(arguments: Arguments<'_>) -> Result<&'static Command, Failure> {
-    let name = arguments.at(0);
-    let command = find(name).ok_or_else(|| unknown(arguments))?;
+    resolve_found(find(arguments.at(0)), arguments)
+}
+
+/// The same where the command of the first word was looked up already.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_found(
+    command: Option<&'static Command>,
+    arguments: Arguments<'_>,
+) -> Result<&'static Command, Failure> {
+    let command = command.ok_or_else(|| unknown(arguments))?;
     let mut found = command;
     if let Some(word) = arguments.get(1)
         && !command.subcommands.is_empty()

@@ -447,6 +447,9 @@ fn mget(call: &mut Call<'_, '_, '_>) -> Outcome {
         let value = call.store.get(database, key)?;
         call.reply
             .bulk_or_null(value.as_ref().map(|value| value.bytes()));
+        if call.reply.position() > call.server.limits().output_bytes_max() {
+            return Err(Failure::LONG_REPLY);
+        }
     }
     Ok(())
 }

@@ -29,6 +29,10 @@ const READ_BYTES_MIN: usize = 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
 /// What buffers may keep while there is nothing in them.
 const KEPT_BYTES: usize = 16 * 1024;
+/// How long, in steps, a client waits for others to need less memory.
+const MEMORY_STEP: Duration = Duration::from_millis(20);
+const MEMORY_STEPS_MIN: u64 = 50;
+const MEMORY_STEPS_MORE: u64 = 200;
 /// How long a client that is closed may take its last replies.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -56,6 +60,8 @@ enum End {
     TooMuchInput,
     /// It takes too little of its replies.
     TooMuchOutput,
+    /// Clients' buffers take too much together, and it has more than its share.
+    TooMuchMemory,
     /// What it sent can't be read.
     Protocol(ProtocolError),
     /// Another client ended it.
@@ -79,6 +85,8 @@ struct Connection<R, W> {
     read_bytes: usize,
     /// The first command that was found and not run.
     next: usize,
+    /// What its buffers take, as it was noted last.
+    noted_bytes: usize,
     entry: Entry,
 }
 
@@ -115,12 +123,28 @@ where
         sent: 0,
         read_bytes: READ_BYTES_MIN,
         next: 0,
+        noted_bytes: 0,
         entry,
     };
     let end = connection.run().await;
     connection.say_goodbye(&end).await;
-    let Connection { server, client, .. } = &mut connection;
+    let Connection {
+        server,
+        client,
+        noted_bytes,
+        ..
+    } = &mut connection;
+    server.client_memory().note(*noted_bytes, 0);
     server.store().watches.unwatch(&mut client.watches);
+}
+
+/// Ends when a client has been patiently waited for, if that has an end. A timer is made
+/// only where there is one, since this begins with each request.
+async fn silence(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A client's place in the list, given up however its connection ends.
@@ -175,16 +199,24 @@ where
                 return End::ShuttingDown;
             }
             let waiting = self.out.len() - self.sent;
-            if waiting > self.server.output_bytes_max() {
+            if waiting > self.server.limits().output_bytes_max() {
                 return End::TooMuchOutput;
             }
-            let input_limit = self.server.query_bytes_max();
+            let input_limit = self.server.limits().query_bytes_max();
             if self.input.len() >= input_limit {
                 if waiting == 0 {
                     return End::TooMuchInput;
                 }
             } else {
                 self.make_room();
+            }
+            self.note_memory();
+            if self.server.client_memory().is_short(self.noted_bytes) {
+                if self.makes_room_in_vain().await {
+                    return End::TooMuchMemory;
+                }
+                // What it has sent meanwhile may have made room for commands.
+                continue;
             }
             let login = self.server.login_timeout(&self.client);
             let login =
@@ -210,7 +242,7 @@ where
                 Some(message) = self.messages.recv() => self.write_message(&message),
                 () = self.client.shared.wake.notified() => {}
                 _ = shutdown.changed() => {}
-                () = tokio::time::sleep(patience.unwrap_or_default()), if patience.is_some() => {
+                () = silence(patience) => {
                     return if login.is_some() { End::NoLogin } else { End::Idle };
                 }
             }
@@ -227,9 +259,16 @@ where
                 Ok(())
             };
             while self.next < self.parser.commands() {
-                if self.out.len() - self.sent >= REPLY_BYTES_SOFT {
+                if self.out.len() >= REPLY_BYTES_SOFT {
+                    // A batch looks at the whole buffer: what was sent is no part of it.
+                    self.out.drain(..self.sent);
+                    self.sent = 0;
+                }
+                if self.out.len() >= REPLY_BYTES_SOFT {
                     return Ok(());
                 }
+                // Who has replies to make lets others be done first, where memory is short.
+                self.server.client_memory().wait().await;
                 self.next = batch::run(
                     &self.server,
                     &mut self.client,
@@ -240,6 +279,7 @@ where
                     &mut self.scratch,
                 )
                 .await;
+                self.note_memory();
                 let is_killed = self.client.shared.is_killed.load(Ordering::Relaxed);
                 if self.client.is_leaving || is_killed {
                     return Ok(());
@@ -248,6 +288,10 @@ where
             let found = self.parser.commands();
             let cut = self.parser.consume();
             self.input.drain(..cut);
+            if self.input.len() < KEPT_BYTES && self.input.capacity() > READ_BYTES_MAX * 2 {
+                // Room that a long value took.
+                self.input.shrink_to(KEPT_BYTES);
+            }
             self.next = 0;
             parsed.map_err(End::Protocol)?;
             if found == 0 {
@@ -261,6 +305,43 @@ where
                 return Ok(());
             }
         }
+    }
+
+    /// Notes what its buffers take.
+    fn note_memory(&mut self) {
+        let queued = self.client.queue.as_ref().map_or(0, |queue| queue.bytes);
+        let now = self.input.capacity() + self.out.capacity() + queued;
+        if now != self.noted_bytes {
+            self.server.client_memory().note(self.noted_bytes, now);
+            self.noted_bytes = now;
+        }
+    }
+
+    /// Reads nothing for a while, and sends what it has to send; answers whether clients
+    /// still take too much then. Not all wait equally long, so that not all end at once.
+    async fn makes_room_in_vain(&mut self) -> bool {
+        let steps = MEMORY_STEPS_MIN + self.client.shared.id % MEMORY_STEPS_MORE;
+        for _ in 0..steps {
+            let rest = &self.out[self.sent..];
+            if rest.is_empty() {
+                tokio::time::sleep(MEMORY_STEP).await;
+            } else {
+                match tokio::time::timeout(MEMORY_STEP, self.writer.write(rest)).await {
+                    Ok(Ok(count)) if count > 0 => self.note_sent(count),
+                    // What is wrong is met again, and told, where it is written next.
+                    Ok(_) => tokio::time::sleep(MEMORY_STEP).await,
+                    Err(_) => {}
+                }
+                if self.out.is_empty() {
+                    self.out = Vec::new();
+                }
+            }
+            self.note_memory();
+            if !self.server.client_memory().is_short(self.noted_bytes) {
+                return false;
+            }
+        }
+        true
     }
 
     fn make_room(&mut self) {
@@ -355,6 +436,15 @@ where
                     "a client was closed: more than limits.max_client_output_bytes of replies wait for it"
                 );
                 return;
+            }
+            End::TooMuchMemory => {
+                let mut reply = ReplyWriter::new(&mut self.out, Version::Resp2);
+                reply.error("ERR the clients' requests and replies take more memory than there is (database.max_memory_mb)");
+                tracing::warn!(
+                    client = client.id,
+                    bytes = self.noted_bytes,
+                    "a client was closed: clients take more memory together than database.max_memory_mb leaves them"
+                );
             }
             End::Idle => {
                 tracing::info!(

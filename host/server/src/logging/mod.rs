@@ -14,7 +14,7 @@ mod file;
 mod line;
 mod slow;
 
-pub use slow::SlowLines;
+pub use slow::{CommitTimes, SlowLines};
 
 use file::RotatedFile;
 use lightning_ops::configuration::{LogFormat, LogLevel, LoggingSettings};

@@ -1,4 +1,9 @@
 //! Lines about slow commands: which, whose and how long, not with what.
+//!
+//! A command's duration is that of running it, as in Redis: neither waiting for the
+//! client nor for the disk is part of it. What a client waited for besides, with a batch
+//! that wrote, is told of the batch in a line of its own, by parts: for the other clients'
+//! writes before it, and for its own to be durable.
 
 use crate::client::Client;
 use crate::commands::Command;
@@ -24,6 +29,17 @@ impl Default for SlowLines {
             second: Mutex::default(),
         }
     }
+}
+
+/// How long a batch that wrote took.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitTimes {
+    /// All in all, until it was durable.
+    pub took: Duration,
+    /// Until the batches of others before it had committed.
+    pub writer_wait: Duration,
+    /// From its last command until it was durable.
+    pub durable_wait: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -57,23 +73,51 @@ impl SlowLines {
         self.threshold_ns.store(nanoseconds, Ordering::Relaxed);
     }
 
-    /// Logs a command if it was slow.
-    pub fn note(&self, client: &Client, command: &Command, took: Duration) {
+    /// Whether something that took so long is to be logged now.
+    fn admits(&self, took: Duration) -> bool {
         if nanoseconds(took) < self.threshold_ns.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         let admitted = self
             .second
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .admit(Instant::now());
-        let Some(left_out) = admitted else {
-            return;
-        };
-        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if left_out > 0 {
+        if let Some(left_out) = admitted.filter(|left_out| *left_out > 0) {
             tracing::warn!(count = left_out, "more commands were slow than were logged");
         }
+        admitted.is_some()
+    }
+
+    /// Logs a batch that wrote, if it took long until it was durable: the name of its
+    /// first command, how many commands they were, and what they waited for.
+    pub fn note_commit(
+        &self,
+        client: &Client,
+        command: &'static str,
+        commands: usize,
+        times: &CommitTimes,
+    ) {
+        if self.admits(times.took) {
+            tracing::warn!(
+                command,
+                commands,
+                duration_us = microseconds(times.took),
+                writer_wait_us = microseconds(times.writer_wait),
+                durable_wait_us = microseconds(times.durable_wait),
+                client = client.shared.id,
+                database = client.database,
+                "a commit was slow"
+            );
+        }
+    }
+
+    /// Logs a command if it was slow.
+    pub fn note(&self, client: &Client, command: &Command, took: Duration) {
+        if !self.admits(took) {
+            return;
+        }
+        let duration_us = microseconds(took);
         tracing::warn!(
             command = command.name,
             duration_us,
@@ -82,6 +126,10 @@ impl SlowLines {
             "a command was slow"
         );
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// In nanoseconds, less than the number that stands for never.

@@ -1,7 +1,7 @@
 //! What each command has cost, counted without a lock.
 
-use crate::commands::{self, Command};
-use std::collections::{BTreeMap, HashMap};
+use crate::commands::{self, ByName, Command};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -122,7 +122,7 @@ pub struct CommandFigures {
 /// What all commands have cost.
 #[derive(Debug)]
 pub struct CommandStatistics {
-    by_name: HashMap<&'static str, Counters>,
+    by_name: ByName<&'static str, Counters>,
 }
 
 impl Default for CommandStatistics {

@@ -33,6 +33,8 @@ pub struct Baseline {
     pub rejected: u64,
     /// Commands that were run.
     pub commands: u64,
+    /// Keys that were removed since they had expired.
+    pub expired: u64,
     /// Bytes that clients had sent.
     pub input_bytes: u64,
     /// Bytes that clients were sent.

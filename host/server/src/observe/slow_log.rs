@@ -1,4 +1,6 @@
-//! The commands that took long, with the beginning of their arguments.
+//! The commands that took long, with the beginning of their arguments. As in Redis, the
+//! time is that of running them, without the wait for the disk; that is an event of
+//! `LATENCY` (`commit`), and a line of the log.
 
 use crate::commands::Command;
 use crate::protocol::Arguments;

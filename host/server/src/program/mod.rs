@@ -94,11 +94,13 @@ fn start(arguments: &Arguments) -> Result<(), String> {
     if arguments.check {
         return check(&loaded);
     }
+    lightning_db::give_back_large_allocations();
     let log = Log::open(&loaded.configuration.logging).map_err(|error| error.to_string())?;
     log.install();
     // Before there are threads: those that are started later do as this one.
     let pinned = hardware::keep_to_processors(&loaded.configuration);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(client_threads())
         .enable_all()
         .thread_name("lightning-client")
         .build()
@@ -111,6 +113,13 @@ fn start(arguments: &Arguments) -> Result<(), String> {
         tracing::error!(message = %message);
     }
     outcome
+}
+
+/// Threads that serve clients: one for each two processors. Flushes, merges and the
+/// system's own work for the network take the others; more threads of clients than that
+/// only wake one another up.
+fn client_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1))
 }
 
 fn words_of(errors: &ConfigurationErrors) -> String {

@@ -45,21 +45,22 @@ pub fn now_ms() -> u64 {
 }
 
 impl<'x, 't> Execution<'x, 't> {
-    /// A command's way to `store`. Where it may not read from the device, it fails with
-    /// [`Failure::WouldRead`] when it would have to.
+    /// A command's way to `store` at a time in milliseconds since 1970. Where it may not
+    /// read from the device, it fails with [`Failure::WouldRead`] when it would have to.
     pub fn new(
         store: &'x Store,
         tables: &'x [Table],
         view: &'x mut View<'t>,
         may_read: bool,
         changes: &'x mut Changes,
+        now_ms: u64,
     ) -> Self {
         Self {
             store,
             tables,
             view,
             may_read,
-            now_ms: now_ms(),
+            now_ms,
             changes,
         }
     }

@@ -18,14 +18,18 @@
 //! that meets a page which isn't in memory is simply run again where it may wait, and
 //! one that doesn't fit into the transaction any more is run again in the next.
 
+mod acknowledgements;
 mod changes;
 mod cursors;
 mod execution;
+mod expiries;
 mod watches;
 
+pub use acknowledgements::{Acknowledged, Acknowledgements};
 pub use changes::{Change, Changes, Lifetime};
 pub use cursors::ScanCursors;
-pub use execution::{Execution, StoredValue, View};
+pub use execution::{Execution, StoredValue, View, now_ms};
+pub use expiries::Expiries;
 pub use watches::{WatchList, Watches};
 
 use crate::failure::Failure;
@@ -48,6 +52,10 @@ pub struct Store {
     pub writer: tokio::sync::Mutex<()>,
     /// Which keys clients watch.
     pub watches: Watches,
+    /// Which keys expire next.
+    pub expiries: Expiries,
+    /// Who waits for what to be durable.
+    pub acknowledgements: Acknowledgements,
     cursors: Mutex<ScanCursors>,
     limits: StoreLimits,
 }
@@ -116,6 +124,8 @@ impl Store {
             tables: RwLock::new(tables.into()),
             writer: tokio::sync::Mutex::new(()),
             watches: Watches::default(),
+            expiries: Expiries::default(),
+            acknowledgements: Acknowledgements::default(),
             cursors: Mutex::new(ScanCursors::default()),
             limits,
         })
@@ -154,6 +164,16 @@ impl Store {
     #[must_use]
     pub fn fits(&self, written_bytes: usize, changes: &Changes) -> bool {
         written_bytes + self.bytes_of(changes) <= self.limits.transaction_bytes
+    }
+
+    /// Whether a value among the changes goes to the device before the commit, so that who
+    /// applies them waits for it.
+    #[must_use]
+    pub fn has_long(&self, changes: &Changes) -> bool {
+        let long = self.limits.value_bytes_max;
+        changes
+            .iter()
+            .any(|change| matches!(change, Change::Put { value, .. } if value.len() > long))
     }
 
     /// Bytes that the changes take in a transaction, at most.
@@ -196,18 +216,24 @@ impl Store {
                         let source = value.take(length);
                         transaction.put_stream_with(table, key, length, source, options)?;
                     }
+                    if let Some(expiry_ms) = expiry_ms {
+                        self.expiries.note(database, key, expiry_ms);
+                    }
                     self.watches.touch(database, key);
                 }
                 Change::Delete { database, key } => {
                     transaction.delete(table_of(tables, database)?, key)?;
+                    self.expiries.forget(database, key);
                     self.watches.touch(database, key);
                 }
                 Change::Clear { database } => {
                     transaction.delete_range(table_of(tables, database)?, ..)?;
+                    self.expiries.forget_all(database);
                     self.watches.touch_present(database);
                 }
                 Change::Swap { first, second } => {
                     self.note_swap(transaction, tables, first, second)?;
+                    self.expiries.swap(first, second);
                     self.watches.touch_all(first);
                     self.watches.touch_all(second);
                 }

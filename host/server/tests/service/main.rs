@@ -2,7 +2,9 @@
 
 mod deployment;
 mod durability;
+mod expiry;
 mod limits;
+mod load;
 mod monitoring;
 mod program;
 mod settings;

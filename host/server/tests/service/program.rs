@@ -267,6 +267,14 @@ fn both_forms_of_the_log_are_found_by_their_levels_and_hold_no_data() {
             _ => "\"command\":\"set\",\"duration_us\":",
         };
         assert!(slow[0].contains(part), "{text}");
+        // What the client waited for besides is told, too, of the batch that wrote.
+        let commits: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("a commit was slow"))
+            .collect();
+        assert_eq!(commits.len(), 1, "{text}");
+        assert!(commits[0].contains("durable_wait_us"), "{text}");
+        assert!(commits[0].contains("writer_wait_us"), "{text}");
         assert!(!text.contains("secret"), "{text}");
         assert!(text.contains("lightning-admin-server"), "{text}");
         if format == "json" {
