@@ -141,13 +141,15 @@ fn a_damaged_compressed_page_is_told_and_never_served() {
         let directory = Directory::new("compression-damage");
         let database = builder().compression(codec).open(directory.path()).unwrap();
         fill(&database, 0);
+        // Nothing is left of it that isn't in use.
+        settled_bytes(directory.path());
         database.close().unwrap();
         let path = directory.path().join("pages.ldb");
         let whole = std::fs::read(&path).unwrap();
         let mut found = 0;
         for case in 0..60_u64 {
             let mut bytes = whole.clone();
-            // Behind the superblocks; some hit what is free.
+            // Behind the superblocks; few hit what is free.
             let at = 8_192
                 + (case.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) as usize % (bytes.len() - 8_192);
             bytes[at] ^= 1 << (case % 8);
@@ -173,7 +175,8 @@ fn a_damaged_compressed_page_is_told_and_never_served() {
                 found += 1;
             }
         }
-        assert!(found > 10, "{codec:?}: {found}");
+        println!("{codec:?}: {found} found, {} bytes", whole.len());
+        assert!(found > 20, "{codec:?}: {found}");
         std::fs::write(&path, &whole).unwrap();
     }
 }
