@@ -2,12 +2,14 @@
 
 mod engine_allocations;
 mod engine_bit_flip;
+mod engine_every_byte;
 mod engine_foreign;
 mod engine_full_disk;
 mod engine_io_error;
 mod engine_memory;
 mod engine_model;
 mod engine_power_cut;
+mod engine_stale;
 mod engine_threads;
 mod simulator_power_cut;
 
@@ -51,6 +53,8 @@ pub const CHECKS: &[Check] = &[
     engine_memory::CHECK,
     engine_allocations::CHECK,
     engine_bit_flip::CHECK,
+    engine_every_byte::CHECK,
+    engine_stale::CHECK,
     engine_foreign::CHECK,
     engine_threads::CHECK,
 ];
