@@ -1,9 +1,11 @@
 //! Whole pieces of a small database in the wrong place or from the past, every one: each
 //! pair of blocks of the page file swapped, each block replaced by every older version of
-//! itself (a lost write), both superblocks by an older one, and each block of the log cut
-//! out, with what follows moved up.
+//! itself (a lost write), both superblocks by an older one, and every stretch of blocks of
+//! the log cut out, but for one that takes the mark at its end along.
 //!
 //! All of it was marked as durable. So what is read is right, or an error names the place.
+//! Where the end of the newest segment is gone with the mark, and records with it, nothing
+//! that is left tells it from a flush that a power cut took.
 
 use lightning_core::error::Error;
 use lightning_platform::File;
@@ -30,8 +32,8 @@ enum Fault {
     Swap(usize, usize),
     /// A range of the page file as it was after some flush.
     Older(usize, usize, usize),
-    /// A block of a log slot.
-    CutOut(File, usize),
+    /// A stretch of a log slot, from its first byte to its exclusive end.
+    CutOut(File, usize, usize),
 }
 
 fn run(settings: &Settings) -> Outcome {
@@ -64,7 +66,7 @@ fn run(settings: &Settings) -> Outcome {
                 Fault::Older(at, bytes, version) => {
                     format!("{bytes} bytes at {at} as after flush {version}")
                 }
-                Fault::CutOut(file, at) => format!("{file:?} without its block at {at}"),
+                Fault::CutOut(file, from, to) => format!("{file:?} without {from} to {to}"),
             };
             format!("{name}, seed {seed}: {what}: {reason}")
         })
@@ -102,8 +104,14 @@ fn faults_of(database: &Rested) -> Vec<Fault> {
         let bytes = database.storage.file_bytes(file).unwrap_or_default();
         if file != File::Pages {
             let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-            let blocks = (0..=used).step_by(BLOCK_BYTES);
-            faults.extend(blocks.map(|at| Fault::CutOut(file, at)));
+            let end = used / BLOCK_BYTES;
+            for from in 0..=end {
+                // The last block is the mark's; alone it is no loss.
+                let ends = (from + 1..=end).chain((from == end).then_some(end + 1));
+                faults.extend(
+                    ends.map(|to| Fault::CutOut(file, from * BLOCK_BYTES, to * BLOCK_BYTES)),
+                );
+            }
         }
     }
     faults
@@ -123,11 +131,8 @@ fn apply(database: &Rested, fault: &Fault) -> SimStorage {
             let older = &database.older[*version][*at..at + count];
             damaged.overwrite_raw(File::Pages, *at as u64, older);
         }
-        Fault::CutOut(file, at) => {
-            let mut log = bytes(*file);
-            log.drain(*at..at + BLOCK_BYTES);
-            log.extend([0; BLOCK_BYTES]);
-            damaged.overwrite_raw(*file, 0, &log);
+        Fault::CutOut(file, from, to) => {
+            damaged.overwrite_raw(*file, *from as u64, &vec![0; to - from]);
         }
     }
     damaged
