@@ -205,7 +205,7 @@ fn nonsense_is_told_and_the_connection_closed() {
     .map(|(frame, told)| (frame.as_bytes().to_vec(), told))
     .into();
     frames.push((
-        vec![b'x'; 80_000],
+        vec![b'x'; 64 * 1024],
         "-ERR Protocol error: too big inline request",
     ));
     for (frame, told) in frames {
