@@ -495,6 +495,33 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
+fn a_commit_is_written_by_who_must_not_wait_where_no_sync_is_asked_for() {
+    for (durability, writes) in [
+        (Durability::Async, true),
+        (Durability::Periodic(Duration::from_secs(60)), true),
+        (Durability::Sync, false),
+    ] {
+        let directory = Directory::new("try-fulfil");
+        let database = Database::builder()
+            .durability(durability)
+            .open(directory.path())
+            .unwrap();
+        let table = database.table("t").unwrap();
+        let first = database.put_async(&table, b"first", b"v").unwrap();
+        let second = database.put_async(&table, b"second", b"v").unwrap();
+        assert!(!second.is_fulfilled().unwrap());
+        // The newest takes those before it along.
+        let is_fulfilled = second.try_fulfil().unwrap();
+        assert_eq!(is_fulfilled, second.is_fulfilled().unwrap());
+        assert_eq!(is_fulfilled, writes, "{durability:?}");
+        assert_eq!(first.is_fulfilled().unwrap(), writes);
+        first.clone().wait().unwrap();
+        block_on(second).unwrap();
+        assert!(database.get(&table, b"second").unwrap().is_some());
+    }
+}
+
+#[test]
 fn tickets_are_futures() {
     let directory = Directory::new("tickets");
     for durability in [
