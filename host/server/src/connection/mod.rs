@@ -352,7 +352,14 @@ where
             self.out = Vec::new();
         }
         let lacking = self.parser.lacking_bytes(&self.input).min(READ_BYTES_MAX);
-        self.input.reserve(self.read_bytes.max(lacking));
+        let wanted = self.read_bytes.max(lacking);
+        if self.input.len() < READ_BYTES_MAX {
+            self.input.reserve(wanted);
+        } else {
+            // Not twice as much: what is read at once may pass the limit of what a client
+            // may send, and the memory counts.
+            self.input.reserve_exact(wanted);
+        }
     }
 
     fn note_read(&mut self, count: usize) {
