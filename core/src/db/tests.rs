@@ -2,6 +2,7 @@
 
 mod crash;
 mod cut_runs;
+mod failed_openings;
 mod ingest;
 mod ingest_faults;
 mod last_table;

@@ -55,6 +55,9 @@ pub struct Superblock {
     pub timeline_sequence: u64,
     /// Counts superblocks, from 1.
     pub generation: u64,
+    /// How often openers have written this generation again: tells the newer of two slots
+    /// that hold the same state.
+    pub writing: u32,
     /// All commits up to it are in trees and runs.
     pub merged_sequence: u64,
     /// No commit above it is in the trees, even in part: above the merged
@@ -106,6 +109,7 @@ impl Superblock {
             (48, self.cipher),
             (52, self.segment_bytes),
             (88, self.timeline),
+            (92, self.writing),
         ] {
             put(&mut bytes, offset, &number.to_le_bytes());
         }
@@ -170,6 +174,7 @@ impl Superblock {
             lineage_id: get_16(bytes, 56),
             instance_id: get_16(bytes, 72),
             timeline: get_u32(bytes, 88),
+            writing: get_u32(bytes, 92),
             timeline_sequence: get_u64(bytes, 96),
             generation: get_u64(bytes, 104),
             merged_sequence: get_u64(bytes, 112),
@@ -186,6 +191,12 @@ impl Superblock {
         } else {
             SuperblockFound::Damaged
         }
+    }
+
+    /// Of two slots, the one with the higher rank was written later.
+    #[must_use]
+    pub fn rank(&self) -> (u64, u32) {
+        (self.generation, self.writing)
     }
 
     /// Units of the page file; more than any address where there are too many.
@@ -255,6 +266,7 @@ mod tests {
             lineage_id: [7; 16],
             instance_id: [8; 16],
             timeline: 9,
+            writing: 25,
             timeline_sequence: 10,
             generation: 11,
             merged_sequence: 12,

@@ -46,7 +46,7 @@ pub fn newest_superblock(
         match Superblock::decode(&bytes, checksum) {
             SuperblockFound::Valid(found) => {
                 let in_a_slot = offset == 0 || offset == u64::from(found.block_bytes);
-                if in_a_slot && newest.is_none_or(|best| best.generation < found.generation) {
+                if in_a_slot && newest.is_none_or(|best| best.rank() < found.rank()) {
                     newest = Some(found);
                 }
             }

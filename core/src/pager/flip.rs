@@ -311,8 +311,16 @@ impl PageStore {
         Ok(written)
     }
 
-    /// Writes the superblock that was found at open into both slots, and syncs.
-    /// Called before anything else is written.
+    /// Makes durable, in both slots, the state that was found at open. Called before
+    /// anything else is written.
+    ///
+    /// A slot is written only while the other is known to be durable, since where writing
+    /// begins with erasing, a power cut takes what is being written. What a slot is read as
+    /// may be in a cache only, where a sync failed: so which of them that can be must be
+    /// seen. Flips write slot 0 first, and slot 1 when that is synced. So, of two that hold
+    /// the same, slot 1 alone can be in doubt; of two that differ, the newer one. It is
+    /// written again, first, and as a newer *writing* where they were equal, so that an
+    /// opener that fails leaves the same rule to the next.
     ///
     /// # Errors
     /// I/O; the store then refuses everything.
@@ -323,21 +331,48 @@ impl PageStore {
         let failed = |error| Error::io(error, IoAction::Length, File::Pages, 0);
         let length = storage.length(File::Pages).map_err(failed)?.unwrap_or(0);
         storage.set_length(File::Pages, length).map_err(failed)?;
-        // The slot that it was read from keeps it, should the other write tear.
-        let superblock = self.superblock;
-        let found = u64::from(!self.slot_zero_is_newest(pager));
-        let outcome = self
-            .write_superblock(pager, &superblock, 1 - found)
-            .and_then(|()| self.write_superblock(pager, &superblock, found));
+        let outcome = self.reassert_slots(pager);
         self.in_doubt = outcome.is_err();
         outcome
     }
 
-    fn slot_zero_is_newest(&self, pager: &Pager) -> bool {
+    fn reassert_slots(&mut self, pager: &Pager) -> Result<()> {
+        let (zero, one) = (self.slot(pager, 0), self.slot(pager, 1));
+        let generation = self.superblock.generation;
+        let holds = |slot: Option<Superblock>| slot.filter(|found| found.generation == generation);
+        let both = match (holds(zero), holds(one)) {
+            (Some(zero), Some(one)) if zero.writing < one.writing => false,
+            (Some(zero), Some(one)) if zero.writing == one.writing => {
+                self.superblock.writing = one.writing.saturating_add(1);
+                false
+            }
+            // What was being written to slot 1 when the power went was no superblock yet.
+            (Some(zero), None) if one.is_none() => {
+                self.superblock.writing = zero.writing.saturating_add(1);
+                false
+            }
+            (None, Some(one)) => {
+                self.superblock.writing = one.writing.saturating_add(1);
+                true
+            }
+            _ => true,
+        };
+        let superblock = self.superblock;
+        if both {
+            self.write_superblock(pager, &superblock, 0)?;
+        }
+        self.write_superblock(pager, &superblock, 1)
+    }
+
+    /// The superblock that a slot is read as.
+    fn slot(&self, pager: &Pager, slot: u64) -> Option<Superblock> {
         let mut bytes = [0; SUPERBLOCK_BYTES];
-        pager.storage().read(File::Pages, 0, &mut bytes).is_ok()
-            && Superblock::decode(&bytes, pager.checksum())
-                == SuperblockFound::Valid(self.superblock)
+        let offset = slot * pager.layout().block_bytes as u64;
+        let read = pager.storage().read(File::Pages, offset, &mut bytes);
+        match Superblock::decode(&bytes, pager.checksum()) {
+            SuperblockFound::Valid(found) if read.is_ok() => Some(found),
+            _ => None,
+        }
     }
 
     /// Writes a superblock to one of the slots and syncs.
@@ -495,6 +530,7 @@ impl PageStore {
         self.write_pending_and_bitmaps(pager, generation)?;
         let mut superblock = self.superblock;
         superblock.generation = generation;
+        superblock.writing = 0;
         superblock.merged_sequence = input.merged_sequence;
         superblock.touched_sequence = input.touched_sequence;
         superblock.durable_sequence = input.durable_sequence;

@@ -57,6 +57,7 @@ impl Setup {
             lineage_id: [1; 16],
             instance_id: [2; 16],
             timeline: 0,
+            writing: 0,
             timeline_sequence: 0,
             generation: 1,
             merged_sequence: 0,

@@ -146,6 +146,7 @@ pub(super) fn first_superblock(
         lineage_id: input.sixteen(0),
         instance_id: input.sixteen(1),
         timeline: 1,
+        writing: 0,
         timeline_sequence: 0,
         generation: 1,
         merged_sequence: 0,
