@@ -4,7 +4,8 @@
 //! A load writes each page once, full, and no log: it is there as a whole, and
 //! durable, when [`Load::finish`] returned, and not at all before. It holds
 //! maintenance for as long as it lasts: merges wait, and writers are held up when
-//! all memtables are full. Commits made meanwhile count as later than the load.
+//! all memtables are full. Commits made meanwhile count as later than the load; of those,
+//! transactions that touch the table are refused (`validate`).
 
 use super::{Engine, Maintenance, PutOptions, maintain};
 use crate::btree::StoreSink;
@@ -36,7 +37,30 @@ impl Engine {
     /// [`drain`](Self::drain) first.
     pub fn begin_load(&self, table: u32) -> Result<Load<'_>> {
         self.check_writable()?;
-        let mut maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
+        let maintenance = self.maintenance.try_enter().ok_or(Error::Busy)?;
+        let table_before = self.count_load(table);
+        let begun = self.begin_counted_load(table, maintenance);
+        if begun.is_err() {
+            let mut sequencer = self.sequencer.lock();
+            sequencer.loaded_table = table_before;
+            self.loads.fetch_sub(1, Ordering::SeqCst);
+        }
+        begun
+    }
+
+    /// From here on a transaction that touches the table isn't committed. Answers the
+    /// table of the load before.
+    fn count_load(&self, table: u32) -> u32 {
+        let mut sequencer = self.sequencer.lock();
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        core::mem::replace(&mut sequencer.loaded_table, table)
+    }
+
+    fn begin_counted_load<'e>(
+        &'e self,
+        table: u32,
+        mut maintenance: ExclusiveGuard<'e, Maintenance>,
+    ) -> Result<Load<'e>> {
         let sources = self.current_version().sources;
         let is_empty = sources.iter().all(|source| {
             let memtable = source
@@ -158,6 +182,11 @@ impl Load<'_> {
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
+        {
+            // What was published is seen by whoever begins from here on.
+            let _sequencer = self.engine.sequencer.lock();
+            self.engine.loads.fetch_add(1, Ordering::SeqCst);
+        }
         if self.is_over {
             return;
         }

@@ -112,6 +112,8 @@ struct Sequencer {
     next_table: u32,
     /// Write transactions that began below it can't be validated any more.
     validation_floor: u64,
+    /// The table of the last load into the trees.
+    loaded_table: u32,
 }
 
 /// The log and how far it was written.
@@ -233,6 +235,8 @@ pub struct Engine {
     durable: AtomicU64,
     merged: AtomicU64,
     poisoned: AtomicBool,
+    /// Twice the loads into the trees, and odd while one is under way (`validate`).
+    loads: AtomicU64,
     wants_sync: AtomicBool,
     wants_drain: AtomicBool,
     /// Bytes that the log can take before a segment has to be prepared, and how

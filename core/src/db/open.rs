@@ -503,6 +503,7 @@ impl Bringing<'_> {
             wall_time_ms: superblock.wall_time_ms.max(self.input.now_ms),
             next_table: superblock.next_table.max(FIRST_USER_TABLE),
             validation_floor: 0,
+            loaded_table: NONE,
         };
         let engine = Engine {
             id: ENGINES.fetch_add(1, Ordering::Relaxed),
@@ -546,6 +547,7 @@ impl Bringing<'_> {
             durable: AtomicU64::new(last_sequence),
             merged: AtomicU64::new(superblock.merged_sequence),
             poisoned: AtomicBool::new(false),
+            loads: AtomicU64::new(0),
             wants_sync: AtomicBool::new(false),
             wants_drain: AtomicBool::new(false),
             log_room: AtomicU64::new(0),

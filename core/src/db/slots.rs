@@ -37,6 +37,8 @@ pub struct Transaction {
     pub(super) slot: u32,
     pub(super) snapshot: Snapshot,
     pub(super) is_serializable: bool,
+    /// The engine's count of loads, as it was before the snapshot began.
+    pub(super) loads: u64,
     /// A commit was tried: what it read is no longer kept.
     pub(super) is_committing: bool,
 }

@@ -6,6 +6,7 @@ mod failed_openings;
 mod ingest;
 mod ingest_faults;
 mod last_table;
+mod load_conflicts;
 mod model;
 mod read_ahead;
 mod rot_after_recovery;

@@ -5,6 +5,15 @@
 //! they are looked into before, in the version that the transaction then counts as a
 //! reader of, and under the lock only that no run came after. What was merged into
 //! the trees since the transaction began can't be told any more.
+//!
+//! # Loads into the trees
+//! They have no sequence: commits made meanwhile count as later, though they haven't seen
+//! what is loaded. So a commit that touches the table is refused while a load is under
+//! way, and when one was published after the transaction began. They are counted, under
+//! the sequencer's lock: up to an odd number before it is looked whether anything stands
+//! above the trees, and to an even one when the load is published or given up. A
+//! transaction reads the count before its snapshot begins, so that it may seem older than
+//! it is, but never newer.
 
 use super::{Engine, Sequencer, Transaction};
 use crate::error::{Error, KeySample, Result};
@@ -24,6 +33,7 @@ impl Engine {
     ) -> Result<()> {
         let start = transaction.snapshot.sequence;
         let writes = self.writes(transaction)?;
+        self.validate_loads(sequencer, transaction)?;
         if self.appended.load(Ordering::Relaxed) == start {
             return Ok(());
         }
@@ -76,6 +86,28 @@ impl Engine {
                     return Err(conflict);
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn validate_loads(&self, sequencer: &Sequencer, transaction: &Transaction) -> Result<()> {
+        let loads = self.loads.load(Ordering::SeqCst);
+        // One that was refused takes its number back.
+        let is_same = loads == transaction.loads || loads + 1 == transaction.loads;
+        if is_same && loads.is_multiple_of(2) {
+            return Ok(());
+        }
+        let table = sequencer.loaded_table;
+        let writes = self.writes(transaction)?;
+        let mut written = writes.net().chain(writes.range_deletes());
+        let is_touched = written.any(|record| record.table == table)
+            || transaction.is_serializable
+                && writes
+                    .reads()
+                    .any(|read| read.table.is_none_or(|read| read == table));
+        // Of several loads only the last one's table is known.
+        if is_touched || loads > transaction.loads.saturating_add(2) {
+            return Err(Error::TransactionTooOld);
         }
         Ok(())
     }

@@ -49,6 +49,7 @@ impl Engine {
     pub fn begin(&self, now_ms: u64, isolation: Isolation) -> Result<Transaction> {
         self.check_writable()?;
         let slot = self.transactions.take()?;
+        let loads = self.loads.load(Ordering::SeqCst);
         let watermark = || self.appended.load(Ordering::SeqCst);
         let snapshot = match self
             .front
@@ -67,6 +68,7 @@ impl Engine {
             slot,
             snapshot,
             is_serializable,
+            loads,
             is_committing: false,
         })
     }
