@@ -6,6 +6,7 @@ mod engine_every_byte;
 mod engine_foreign;
 mod engine_full_disk;
 mod engine_io_error;
+mod engine_isolation;
 mod engine_memory;
 mod engine_model;
 mod engine_power_cut;
@@ -57,4 +58,5 @@ pub const CHECKS: &[Check] = &[
     engine_stale::CHECK,
     engine_foreign::CHECK,
     engine_threads::CHECK,
+    engine_isolation::CHECK,
 ];

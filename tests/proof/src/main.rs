@@ -9,6 +9,7 @@ mod cases;
 mod checks;
 mod counting;
 mod engine;
+mod isolation;
 mod plain_storage;
 mod script;
 
