@@ -4,6 +4,8 @@
 //! the order of versions follow the dependencies between transactions, and from their
 //! cycles the anomalies (Adya, "Weak Consistency", 1999). Nothing here knows how the engine does it.
 
+#[cfg(test)]
+mod against_adya;
 mod checker;
 mod graph;
 mod history;
