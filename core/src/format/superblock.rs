@@ -220,7 +220,7 @@ impl Superblock {
 
     fn is_catalogue_in_file(&self) -> bool {
         self.catalogue.iter().all(|copy| {
-            let units = u64::from(copy.bytes.div_ceil(self.unit_bytes));
+            let units = u64::from(copy.bytes.div_ceil(self.unit_bytes.max(1)));
             copy.address
                 .checked_add(units)
                 .is_some_and(|end| end <= self.file_units())

@@ -28,7 +28,7 @@ const COMMITS: usize = 50;
 const KINDS: [IoErrorKind; 2] = [IoErrorKind::Device, IoErrorKind::StorageFull];
 
 fn run(settings: &Settings) -> Outcome {
-    let (scripts, stride) = if settings.is_long { (6, 1) } else { (1, 3) };
+    let scripts = if settings.is_long { 12 } else { 2 };
     let mut runs = Vec::new();
     for index in 0..scripts {
         for setup in setups() {
@@ -42,13 +42,13 @@ fn run(settings: &Settings) -> Outcome {
             runs.push((setup, seed, storage.call_count()));
         }
     }
-    let each = |calls: u64| 4 * (calls / stride);
+    let each = |calls: u64| 4 * calls;
     let total = runs.iter().map(|(_, _, calls)| each(*calls)).sum();
     for_each(total, |case| {
         let mut left = case;
         for (setup, seed, calls) in &runs {
             if left < each(*calls) {
-                let call = 1 + left / 4 * stride + seed % stride;
+                let call = 1 + left / 4;
                 let kind = KINDS[(left % 2) as usize];
                 let persistent = left % 4 > 1;
                 return run_case(setup, *seed, call, kind, persistent).map_err(|reason| {
