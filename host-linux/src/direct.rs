@@ -6,6 +6,7 @@
 //! made at open, whole blocks around it. Requests that lie one behind the other are read
 //! together: the two parts of a compressed page are one transfer.
 
+use crate::aligned::{Aligned, BLOCK_BYTES, is_aligned};
 use crate::error::io_error;
 use crate::files::LinuxStorage;
 use crate::transfer;
@@ -18,35 +19,10 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// What offsets, lengths and memory are aligned to. No device asks for more, and none
-/// transfers less any faster.
-const BLOCK_BYTES: usize = 4096;
 /// The most that one transfer by way of a buffer takes.
 const BUFFER_BYTES: usize = 64 * BLOCK_BYTES;
 /// Transfers by way of a buffer at once; more take turns.
 const BUFFERS: usize = 4;
-
-/// Memory of which a part is aligned like a block.
-struct Buffer {
-    memory: Box<[u8]>,
-    start: usize,
-}
-
-impl Buffer {
-    fn new(bytes: usize) -> Self {
-        let memory = vec![0; bytes + BLOCK_BYTES].into_boxed_slice();
-        // Never past the first block, but where the answer is given up, which leaves
-        // no room.
-        let start = memory.as_ptr().align_offset(BLOCK_BYTES);
-        Self { memory, start }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        let bytes = self.memory.len().saturating_sub(BLOCK_BYTES);
-        let end = self.start.saturating_add(bytes);
-        self.memory.get_mut(self.start..end).unwrap_or_default()
-    }
-}
 
 /// A data directory whose page file is used directly, where its file system takes that.
 #[derive(Debug)]
@@ -165,6 +141,14 @@ impl Storage for DirectStorage {
         })
     }
 
+    fn write_and_sync(&self, file: File, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+        if !self.is_direct(file) {
+            return self.storage.write_and_sync(file, offset, bytes);
+        }
+        self.write(file, offset, bytes)?;
+        self.sync(file)
+    }
+
     fn sync(&self, file: File) -> Result<(), IoError> {
         self.storage.sync(file)
     }
@@ -188,7 +172,7 @@ impl Storage for DirectStorage {
 
 /// The buffers of a page file that is used directly.
 struct Direct {
-    buffers: [Mutex<Buffer>; BUFFERS],
+    buffers: [Mutex<Aligned>; BUFFERS],
 }
 
 impl std::fmt::Debug for Direct {
@@ -211,7 +195,7 @@ fn enable(file: BorrowedFd<'_>) -> Result<(), String> {
     let flags = rustix::fs::fcntl_getfl(file).map_err(|errno| errno.to_string())?;
     let refused = |errno| format!("the file system doesn't take it: {errno}");
     rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT).map_err(refused)?;
-    let mut block = Buffer::new(BLOCK_BYTES);
+    let mut block = Aligned::new(BLOCK_BYTES);
     match rustix::io::pread(file, block.bytes_mut(), 0) {
         Err(errno) if errno != Errno::INTR => {
             // As it was, so that it can be used at all.
@@ -222,20 +206,14 @@ fn enable(file: BorrowedFd<'_>) -> Result<(), String> {
     }
 }
 
-fn is_aligned(offset: u64, bytes: &[u8]) -> bool {
-    offset.is_multiple_of(BLOCK_BYTES as u64)
-        && bytes.len().is_multiple_of(BLOCK_BYTES)
-        && bytes.as_ptr().addr().is_multiple_of(BLOCK_BYTES)
-}
-
 impl Direct {
     fn new() -> Self {
         Self {
-            buffers: std::array::from_fn(|_| Mutex::new(Buffer::new(BUFFER_BYTES))),
+            buffers: std::array::from_fn(|_| Mutex::new(Aligned::new(BUFFER_BYTES))),
         }
     }
 
-    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+    fn buffer(&self) -> MutexGuard<'_, Aligned> {
         let free = self
             .buffers
             .iter()

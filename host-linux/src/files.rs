@@ -21,7 +21,8 @@
 //! only time stamps. It is `fsync` for the two directories. A failure, an
 //! interruption too, is passed on at once: after a failed write-back the kernel
 //! drops the dirty pages, and a second try would succeed without effect.
-//! `write_and_sync` stays two calls: `RWF_DSYNC` covers only its own range.
+//! `write_and_sync` is two calls for the page file; `log_file.rs` tells when one is
+//! enough for a log slot.
 //!
 //! About the atomic block: the kernel writes and the file system allocates in
 //! blocks of 4 KiB, and a device may rewrite a whole physical sector, so that a
@@ -33,16 +34,19 @@
 use crate::device;
 use crate::error::{OpenError, OpenErrorReason, io_error};
 use crate::lock::{DirectoryLock, open_at};
+use crate::log_file::{Bounce, LogFile};
 use crate::transfer;
 use lightning_platform::{
     File, Geometry, IoError, IoErrorKind, ReadRequest, Storage, WriteRequest,
 };
-use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags, RawDir};
+use log_slots::{SlotName, open_logs, open_through};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+mod log_slots;
 
 /// The name of the page file.
 const PAGE_FILE_NAME: &str = "pages.ldb";
@@ -79,7 +83,8 @@ pub struct LinuxStorage {
     // removing the page file are the only writers and happen outside of service.
     pages: RwLock<Option<OwnedFd>>,
     // Cloned out of the lock: a new slot never waits for a sync of another.
-    logs: RwLock<Vec<Option<Arc<OwnedFd>>>>,
+    logs: RwLock<Vec<Option<Arc<LogFile>>>>,
+    bounce: Bounce,
     /// Held by whoever creates or removes a file.
     names: Mutex<()>,
     log_directory: OwnedFd,
@@ -144,6 +149,7 @@ impl LinuxStorage {
             geometry,
             pages: RwLock::new(pages),
             logs: RwLock::new(logs),
+            bounce: Bounce::new(),
             names: Mutex::new(()),
             log_directory,
             lock,
@@ -173,24 +179,32 @@ impl LinuxStorage {
                 Some(descriptor) => work(descriptor.as_fd()),
                 None => Err(IoError::of(IoErrorKind::NotFound)),
             },
-            File::Log(slot) => {
-                let descriptor = self.logs().get(slot as usize).cloned().flatten();
-                match descriptor {
-                    Some(descriptor) => work(descriptor.as_fd()),
-                    None => Err(IoError::of(IoErrorKind::NotFound)),
-                }
-            }
+            File::Log(slot) => work(self.log(slot)?.descriptor()),
         }
     }
 
-    /// Like `with_file`, and refuses on a read-only storage.
+    fn log(&self, slot: u32) -> Result<Arc<LogFile>, IoError> {
+        let log = self.logs().get(slot as usize).cloned().flatten();
+        log.ok_or(IoError::of(IoErrorKind::NotFound))
+    }
+
+    /// Like `with_file` for work that changes the file; refuses on a read-only storage.
     pub(crate) fn with_writable_file<T>(
         &self,
         file: File,
         work: impl FnOnce(BorrowedFd<'_>) -> Result<T, IoError>,
     ) -> Result<T, IoError> {
         self.check_writable()?;
-        self.with_file(file, work)
+        match file {
+            File::Pages => self.with_file(file, work),
+            File::Log(slot) => {
+                let log = self.log(slot)?;
+                let done = work(log.descriptor());
+                // Where it failed, some of it may have been done.
+                log.note_change();
+                done
+            }
+        }
     }
 
     fn check_writable(&self) -> Result<(), IoError> {
@@ -211,13 +225,15 @@ impl LinuxStorage {
             logs.try_reserve(missing)
                 .map_err(|_| IoError::of(IoErrorKind::OutOfMemory))?;
         }
-        let created = create_file(self.log_directory.as_fd(), name.as_bytes())?;
+        let directory = self.log_directory.as_fd();
+        let created = create_file(directory, name.as_bytes())?;
+        let through = open_through(directory, name.as_bytes());
         let mut logs = self.logs_mut();
         if logs.len() <= index {
             logs.resize(index + 1, None);
         }
         if let Some(entry) = logs.get_mut(index) {
-            *entry = Some(Arc::new(created));
+            *entry = Some(Arc::new(LogFile::new(created, through)));
         }
         Ok(())
     }
@@ -245,11 +261,11 @@ impl LinuxStorage {
         self.pages.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn logs(&self) -> RwLockReadGuard<'_, Vec<Option<Arc<OwnedFd>>>> {
+    fn logs(&self) -> RwLockReadGuard<'_, Vec<Option<Arc<LogFile>>>> {
         self.logs.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn logs_mut(&self) -> RwLockWriteGuard<'_, Vec<Option<Arc<OwnedFd>>>> {
+    fn logs_mut(&self) -> RwLockWriteGuard<'_, Vec<Option<Arc<LogFile>>>> {
         self.logs.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -348,7 +364,22 @@ impl Storage for LinuxStorage {
         })
     }
 
+    fn write_and_sync(&self, file: File, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+        let File::Log(slot) = file else {
+            self.write(file, offset, bytes)?;
+            return self.sync(file);
+        };
+        self.check_writable()?;
+        self.log(slot)?
+            .write_and_sync(offset, bytes, &self.bounce)
+            .map(|_| ())
+    }
+
     fn sync(&self, file: File) -> Result<(), IoError> {
+        if let File::Log(slot) = file {
+            self.check_writable()?;
+            return self.log(slot)?.sync();
+        }
         self.with_writable_file(file, |descriptor| {
             rustix::fs::fdatasync(descriptor).map_err(io_error)
         })
@@ -376,40 +407,6 @@ impl Storage for LinuxStorage {
             }
             interruptible(|| punch(descriptor, offset, bytes))
         })
-    }
-}
-
-/// The file name of a log slot.
-struct SlotName([u8; 12]);
-
-impl SlotName {
-    fn new(slot: u32) -> Option<Self> {
-        if slot >= LOG_SLOTS_MAX {
-            return None;
-        }
-        let mut name = *b"00000000.wal";
-        let mut rest = slot;
-        for digit in name.iter_mut().take(8).rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        Some(Self(name))
-    }
-
-    /// The slot of a file name, or `None` where it isn't one of ours.
-    fn parse(name: &[u8]) -> Option<u32> {
-        let digits = name.strip_suffix(b".wal")?;
-        if digits.len() != 8 || !digits.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let slot = digits
-            .iter()
-            .fold(0_u32, |slot, digit| slot * 10 + u32::from(digit - b'0'));
-        (slot < LOG_SLOTS_MAX).then_some(slot)
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.0
     }
 }
 
@@ -491,32 +488,6 @@ fn open_file(
         Ok(_) => failed(Errno::ISDIR),
         Err(errno) => failed(errno),
     }
-}
-
-/// Opens every log slot there is.
-fn open_logs(
-    log_directory: BorrowedFd<'_>,
-    access: OFlags,
-    log_path: &Path,
-) -> Result<Vec<Option<Arc<OwnedFd>>>, OpenError> {
-    let mut logs = Vec::new();
-    let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
-    let mut entries = RawDir::new(log_directory, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry.map_err(|errno| path_error(log_path, errno))?;
-        let Some(slot) = SlotName::parse(entry.file_name().to_bytes()) else {
-            continue;
-        };
-        let name = entry.file_name().to_string_lossy();
-        let index = slot as usize;
-        if logs.len() <= index {
-            logs.resize(index + 1, None);
-        }
-        if let Some(entry) = logs.get_mut(index) {
-            *entry = open_file(log_directory, &name, access, log_path)?.map(Arc::new);
-        }
-    }
-    Ok(logs)
 }
 
 /// Makes `path` and the parents that are missing, each durable in its own parent.

@@ -8,7 +8,9 @@
 //! | file | duty |
 //! |---|---|
 //! | `files.rs` | the data directory as a [`Storage`](lightning_platform::Storage) |
+//! | `log_file.rs` | a log slot, and the one call that makes a block of it durable |
 //! | `direct.rs` | the page file past the system's cache |
+//! | `aligned.rs` | what transfers past the system's cache ask for |
 //! | `transfer.rs` | whole-or-error positional transfers |
 //! | `lock.rs` | one owner for each data directory |
 //! | `error.rs` | error numbers to kinds and words |
@@ -24,6 +26,7 @@
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 
+mod aligned;
 #[expect(
     unsafe_code,
     reason = "a call of the C library; argued at the top of the file"
@@ -35,6 +38,7 @@ mod error;
 mod files;
 mod local_socket;
 mod lock;
+mod log_file;
 #[expect(unsafe_code, reason = "mapping memory; argued at the top of the file")]
 mod memory;
 mod process;

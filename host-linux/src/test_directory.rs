@@ -22,6 +22,11 @@ impl TestDirectory {
         Self(path)
     }
 
+    /// On a disk: the usual temporary directory may be in memory.
+    pub(crate) fn on_disk() -> Self {
+        Self::within(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -9,15 +9,6 @@ use std::path::Path;
 
 const FILE_BYTES: usize = 3 << 20;
 
-/// On a disk: the usual temporary directory may be in memory.
-fn directory_on_disk() -> TestDirectory {
-    TestDirectory::within(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../target")
-            .as_path(),
-    )
-}
-
 fn pattern(bytes: usize) -> Vec<u8> {
     let number = |index: usize| (index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
     (0..bytes).map(|index| number(index) as u8).collect()
@@ -49,14 +40,14 @@ fn filled(directory: &TestDirectory) -> DirectStorage {
 
 #[test]
 fn ranges_of_any_alignment_are_read() {
-    let directory = directory_on_disk();
+    let directory = TestDirectory::on_disk();
     let storage = filled(&directory);
     if let Some(words) = storage.refusal() {
         println!("SKIPPED: {words}");
         return;
     }
     let expected = &pattern(FILE_BYTES + 1)[1..];
-    let mut aligned = Buffer::new(FILE_BYTES);
+    let mut aligned = Aligned::new(FILE_BYTES);
     storage.read(File::Pages, 0, aligned.bytes_mut()).unwrap();
     assert_eq!(aligned.bytes_mut(), expected);
     for (offset, length) in [
@@ -107,14 +98,14 @@ fn ranges_of_any_alignment_are_read() {
 
 #[test]
 fn writes_land_and_zeros_too() {
-    let directory = directory_on_disk();
+    let directory = TestDirectory::on_disk();
     let storage = filled(&directory);
     if let Some(words) = storage.refusal() {
         println!("SKIPPED: {words}");
         return;
     }
     let mut expected = pattern(FILE_BYTES + 1)[1..].to_vec();
-    let mut aligned = Buffer::new(4 * BLOCK_BYTES);
+    let mut aligned = Aligned::new(4 * BLOCK_BYTES);
     aligned.bytes_mut().fill(7);
     storage
         .write(File::Pages, 8_192, aligned.bytes_mut())
@@ -147,7 +138,7 @@ fn writes_land_and_zeros_too() {
 
 #[test]
 fn the_system_caches_none_of_it() {
-    let directory = directory_on_disk();
+    let directory = TestDirectory::on_disk();
     let storage = filled(&directory);
     let path = directory.path().join("pages.ldb");
     if let Some(words) = storage.refusal() {
@@ -186,7 +177,7 @@ fn a_file_system_in_memory_refuses_and_is_used_all_the_same() {
 
 #[test]
 fn what_will_be_read_is_brought_into_the_cache() {
-    let directory = directory_on_disk();
+    let directory = TestDirectory::on_disk();
     let path = directory.path().join("pages.ldb");
     drop(filled(&directory));
     let storage = LinuxStorage::open(directory.path(), OpenMode::ReadWrite).unwrap();
