@@ -6,7 +6,7 @@ use clap::Args;
 use crate::outcome::Outcome;
 use crate::{process, workspace};
 
-/// Runs the models of tests/loom: epochs, frame pool, memtable.
+/// Runs the models of tests/loom: epochs, frame pool, memtable, versions, commits.
 ///
 /// They run the core's own files with loom's atomics, in every order of their
 /// steps (up to a bound on preemptions) and with every value that the memory

@@ -6,6 +6,9 @@
 //! sees. What the protocols protect is watched by cells of loom, which report
 //! every access that isn't ordered against a change.
 //!
+//! What those files stand on and the models don't need, storage above all, has small
+//! stand-ins (`pager/stand_in`, `db/stand_in`).
+//!
 //! loom takes sequentially consistent loads and stores for acquire and release
 //! ones; its fences are sequentially consistent. A protocol that holds here needs
 //! no more than its fences.
@@ -48,9 +51,10 @@ mod page_ref;
 #[expect(dead_code, reason = "the models need a part of the module")]
 mod run;
 
-/// The part of the format that the memtable is made with.
+/// The part of the format that memtable and versions are made with.
 mod format {
     pub(crate) use crate::bytes;
+    pub(crate) use crate::page_ref;
     pub(crate) use crate::run;
 }
 
@@ -64,7 +68,48 @@ mod pager {
     #[path = "../../../../core/src/pager/frames.rs"]
     pub mod frames;
     pub mod models;
+    mod stand_in;
+
+    pub use epoch::{Epochs, Retired};
+    pub use stand_in::{Disk, Pager};
 }
+
+/// Versions, and what a transaction has written.
+#[expect(dead_code, reason = "the models need a part of the modules")]
+mod txn {
+    pub mod models;
+    #[rustfmt::skip]
+    #[path = "../../../../core/src/txn/version.rs"]
+    mod version;
+    #[rustfmt::skip]
+    #[path = "../../../../core/src/txn/writes.rs"]
+    mod writes;
+
+    pub use crate::db::MemtableSlot;
+    pub use version::{Snapshot, SourceId, Sources, VersionState, Versions};
+    pub use writes::WriteSet;
+}
+
+/// Commits, and how they become durable.
+#[expect(dead_code, reason = "the models need a part of the modules")]
+mod db {
+    #[rustfmt::skip]
+    #[path = "../../../../core/src/db/flush.rs"]
+    mod flush;
+    pub mod models;
+    #[rustfmt::skip]
+    #[path = "../../../../core/src/db/slots.rs"]
+    mod slots;
+    mod stand_in;
+    #[rustfmt::skip]
+    #[path = "../../../../core/src/db/write.rs"]
+    mod write;
+
+    pub use slots::Transaction;
+    pub use stand_in::*;
+    pub use write::Ticket;
+}
+use db::wal;
 
 mod bench;
 mod lists;
@@ -73,7 +118,9 @@ use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use db::models as commits;
 use pager::models;
+use txn::models as versions;
 
 /// A model: its name, the rule, how many preemptions are enough for most of its
 /// schedules, and what runs in each of them.
@@ -180,6 +227,66 @@ const MODELS: &[Model] = &[
         about: "a walk over commits beside the writer meets whole ones",
         preemptions: 6,
         run: lists::walks,
+    },
+    Model {
+        name: "versions-pages",
+        about: "pages of a version are used again when no snapshot reads it",
+        preemptions: 6,
+        run: versions::pages,
+    },
+    Model {
+        name: "versions-watermark",
+        about: "a snapshot's version lists all memtables up to its commit",
+        preemptions: 6,
+        run: versions::watermark,
+    },
+    Model {
+        name: "versions-exchange",
+        about: "a memtable is emptied when nobody reads it for the run made of it",
+        preemptions: 5,
+        run: versions::exchange,
+    },
+    Model {
+        name: "versions-freeze",
+        about: "a new memtable beside an exchange: every version lists what it must",
+        preemptions: 2,
+        run: versions::freeze,
+    },
+    Model {
+        name: "versions-needed",
+        about: "a run keeps the older versions that snapshots need",
+        preemptions: 6,
+        run: versions::needed,
+    },
+    Model {
+        name: "versions-rebase",
+        about: "a transaction that commits lets go of what it read, and keeps its place",
+        preemptions: 5,
+        run: versions::rebase,
+    },
+    Model {
+        name: "versions-places",
+        about: "two readers and one place",
+        preemptions: 4,
+        run: versions::places,
+    },
+    Model {
+        name: "commits-snapshots",
+        about: "a snapshot beside commits, a new memtable and flushes sees whole commits",
+        preemptions: 6,
+        run: commits::snapshots,
+    },
+    Model {
+        name: "commits-group",
+        about: "of two who wait for their commits one flushes, and both end",
+        preemptions: 5,
+        run: commits::group,
+    },
+    Model {
+        name: "commits-beside-a-sync",
+        about: "what is written beside a sync is not taken for durable",
+        preemptions: 5,
+        run: commits::beside_a_sync,
     },
 ];
 
