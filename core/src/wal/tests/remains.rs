@@ -70,17 +70,23 @@ fn an_attempt_at_recovery_that_lost_its_header_does_not_join_the_next() {
 
 #[test]
 fn what_was_cut_stays_cut_when_it_can_be_read_again() {
-    let storage = four_blocks();
-    let lost = storage.read_raw(File::Log(0), 2048, 512).unwrap();
-    storage.overwrite_raw(File::Log(0), 2048, &[0; 512]);
-    let (_, mut writer) = SMALL.reopen(&storage, FRESH).unwrap();
-    flush(&mut writer, 1, 1, true).unwrap();
-    drop(writer);
-    storage.overwrite_raw(File::Log(0), 2048, &lost);
-    let (scan, slots) = SMALL.scan(&storage, FRESH).unwrap();
-    let commits = SMALL.read(&storage, &scan, &slots).unwrap();
-    assert_eq!(commits.len(), 3);
-    assert!(commits[2] == (3, rows(3, 1)));
+    for goes_on in [true, false] {
+        let storage = four_blocks();
+        let whole = storage.file_bytes(File::Log(0)).unwrap();
+        storage.overwrite_raw(File::Log(0), 2048, &[0; 512]);
+        let (_, mut writer) = SMALL.reopen(&storage, FRESH).unwrap();
+        let mut expected = vec![(1, block_rows(1)), (2, block_rows(2))];
+        if goes_on {
+            flush(&mut writer, 1, 1, true).unwrap();
+            expected.push((3, rows(3, 1)));
+        }
+        drop(writer);
+        // With its header, which recovery has erased.
+        storage.overwrite_raw(File::Log(0), 0, &whole);
+        let (scan, slots) = SMALL.scan(&storage, FRESH).unwrap();
+        let commits = SMALL.read(&storage, &scan, &slots).unwrap();
+        assert!(commits == expected, "{goes_on}: {}", commits.len());
+    }
 }
 
 #[test]
