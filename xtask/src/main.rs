@@ -13,6 +13,7 @@ mod lint;
 mod loom;
 mod manual;
 mod miri;
+mod nightly;
 mod outcome;
 mod packages;
 mod peers;
@@ -27,6 +28,7 @@ mod size;
 mod suite;
 mod test;
 mod tidy;
+mod tsan;
 mod workspace;
 
 use std::process::ExitCode;
@@ -51,6 +53,7 @@ enum Command {
     Lint(lint::Arguments),
     Size(size::Arguments),
     Miri(miri::Arguments),
+    Tsan(tsan::Arguments),
     Loom(loom::Arguments),
     Proof(proof::Arguments),
     Sim(sim::Arguments),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Size(arguments) => size::run(&arguments),
         Command::Miri(arguments) => miri::run(&arguments),
+        Command::Tsan(arguments) => tsan::run(&arguments),
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Proof(arguments) => proof::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),

@@ -1,13 +1,10 @@
 //! `cargo xtask miri`: the core's unsafe code under Miri.
 
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::Result;
 use clap::Args;
 
 use crate::outcome::Outcome;
-use crate::{process, workspace};
+use crate::{nightly, process, workspace};
 
 /// Runs the core's tests of what has unsafe code under Miri.
 ///
@@ -48,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.seeds > 1 {
         flags.push_str(&format!(" -Zmiri-many-seeds=0..{}", arguments.seeds));
     }
-    let mut miri = nightly("cargo");
+    let mut miri = nightly::command("cargo");
     miri.args(["miri", "test", "-p", "lightning-core", "--lib", "--"]);
     match &arguments.only {
         Some(only) => miri.arg(only),
@@ -61,28 +58,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A program of the nightly toolchain, in the root folder.
-fn nightly(program: &str) -> Command {
-    let mut command = Command::new("rustup");
-    command
-        .args(["run", "nightly", program])
-        .current_dir(workspace::root());
-    for inherited in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
-        command.env_remove(inherited);
-    }
-    command
-}
-
 /// Whether all is there that Miri needs.
 fn find() -> Result<(), String> {
-    process::capture(nightly("cargo").args(["miri", "--version"]))
+    process::capture(nightly::command("cargo").args(["miri", "--version"]))
         .map_err(|error| format!("there is no nightly toolchain with Miri: {error:#}"))?;
-    let root = process::capture(nightly("rustc").args(["--print", "sysroot"]))
-        .map_err(|error| format!("{error:#}"))?;
-    let sources = Path::new(root.trim()).join("lib/rustlib/src/rust/library/core");
-    if sources.is_dir() {
-        Ok(())
-    } else {
-        Err("the nightly toolchain has no component rust-src".to_owned())
-    }
+    nightly::host_with_sources().map(|_| ())
 }
