@@ -28,6 +28,9 @@ pub struct Plant {
     /// How long one test program may run; longer counts as failed.
     #[serde(default = "default_seconds_max")]
     pub seconds_max: u64,
+    /// Whether the command runs under ThreadSanitizer.
+    #[serde(default)]
+    pub thread_sanitizer: bool,
 }
 
 fn default_seconds_max() -> u64 {
@@ -35,7 +38,7 @@ fn default_seconds_max() -> u64 {
 }
 
 /// A test command, split into what is built and what is run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TestCommand {
     /// Arguments of cargo that build the programs.
     pub build: Vec<String>,
@@ -43,6 +46,8 @@ pub struct TestCommand {
     pub run: Vec<String>,
     /// How long one program may run.
     pub time_max: Duration,
+    /// Whether all is built with ThreadSanitizer.
+    pub thread_sanitizer: bool,
 }
 
 impl Plant {
@@ -75,6 +80,7 @@ impl Plant {
             build,
             run,
             time_max: Duration::from_secs(self.seconds_max),
+            thread_sanitizer: self.thread_sanitizer,
         }
     }
 }

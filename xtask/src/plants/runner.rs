@@ -9,12 +9,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use serde::Deserialize;
 
 use super::copy::Tree;
 use super::description::TestCommand;
-use crate::{process, workspace};
+use crate::{process, tsan, workspace};
 
 /// What the tests said.
 pub enum Verdict {
@@ -24,13 +24,21 @@ pub enum Verdict {
     Failed(String),
 }
 
+/// A fault changes one file: what is built again is that file's part of its package, and
+/// nothing is optimised across packages. What the programs do is the same.
+const QUICK_BUILDS: [(&str, &str); 3] = [
+    ("CARGO_INCREMENTAL", "1"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+];
+
 struct Program {
     path: PathBuf,
     folder: PathBuf,
 }
 
-/// Builds the programs and runs them until one fails.
-pub fn run(tree: &Tree, command: &TestCommand) -> Result<Verdict> {
+/// Builds the programs and runs them until one fails, each for `time_max` at most.
+pub fn run(tree: &Tree, command: &TestCommand, time_max: Duration) -> Result<Verdict> {
     let programs = build(tree, command)?;
     if programs.is_empty() {
         bail!("the command builds no program");
@@ -42,6 +50,7 @@ pub fn run(tree: &Tree, command: &TestCommand) -> Result<Verdict> {
             .args(&command.run)
             .current_dir(&program.folder)
             .env("CARGO_MANIFEST_DIR", &program.folder)
+            .env("TSAN_OPTIONS", tsan::options())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -53,8 +62,8 @@ pub fn run(tree: &Tree, command: &TestCommand) -> Result<Verdict> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let Some(status) = wait(&mut child, command.time_max)? else {
-            let seconds = command.time_max.as_secs();
+        let Some(status) = wait(&mut child, time_max)? else {
+            let seconds = time_max.as_secs();
             return Ok(Verdict::Failed(format!(
                 "{name} (still running after {seconds} s)"
             )));
@@ -77,12 +86,19 @@ struct Message {
 }
 
 fn build(tree: &Tree, command: &TestCommand) -> Result<Vec<Program>> {
+    let (mut cargo, target) = if command.thread_sanitizer {
+        let host = tsan::find().map_err(Error::msg)?;
+        (tsan::cargo(&host), tree.target.join("thread-sanitizer"))
+    } else {
+        (workspace::cargo(), tree.target.clone())
+    };
     let printed = process::capture(
-        workspace::cargo()
+        cargo
             .args(&command.build)
             .args(["--quiet", "--message-format", "json-render-diagnostics"])
             .current_dir(&tree.root)
-            .env("CARGO_TARGET_DIR", &tree.target),
+            .envs(QUICK_BUILDS)
+            .env("CARGO_TARGET_DIR", target),
     )
     .context("the build failed, so that no test could judge")?;
     let mut programs = Vec::new();
