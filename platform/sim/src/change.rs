@@ -242,4 +242,30 @@ impl Node {
         self.doubtful.append(&mut self.pending);
         self.sync_failed = true;
     }
+
+    /// Reads again what the medium has in place of what a failed sync left in doubt. The
+    /// length stays as it is read, and in doubt.
+    pub(crate) fn forget_doubtful(&mut self) {
+        let Some(last) = self.doubtful.last() else {
+            return;
+        };
+        let sequence = last.sequence;
+        let length = self.current.length();
+        let durable_length = self.durable.length();
+        self.doubtful.clear();
+        if length != durable_length {
+            self.doubtful.push(Change {
+                sequence,
+                offset: length,
+                bytes: 0,
+                effect: Effect::Length {
+                    shrank: length < durable_length,
+                },
+            });
+        }
+        self.current = self.durable.clone();
+        for change in self.doubtful.iter().chain(&self.pending) {
+            change.settle(&mut self.current);
+        }
+    }
 }

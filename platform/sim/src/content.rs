@@ -11,6 +11,7 @@
 //! * A chunk remembers which of its 16-byte granules were written since their
 //!   last erase; that is what "written a second time" is judged by.
 
+use crate::random::mix;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,6 +58,24 @@ impl Chunk {
         for (word, mask) in granule_masks(from, to) {
             self.written[word] &= !mask;
         }
+    }
+
+    /// A number for its bytes and marks. Four sums beside each other, so that one
+    /// multiplication need not wait for another.
+    fn digest(&self) -> u64 {
+        /// An odd number without a pattern in its bits.
+        const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mut sums = [1_u64, 2, 3, 4];
+        for block in self.bytes.chunks_exact(32) {
+            for (sum, word) in sums.iter_mut().zip(block.chunks_exact(8)) {
+                let mut bytes = [0; 8];
+                bytes.copy_from_slice(word);
+                let word = u64::from_le_bytes(bytes);
+                *sum = (*sum ^ word).wrapping_mul(FACTOR).rotate_left(29);
+            }
+        }
+        let parts = sums.iter().chain(&self.written);
+        parts.fold(0, |state, part| mix(state ^ *part))
     }
 
     fn is_written(&self, from: usize, to: usize) -> bool {
@@ -136,6 +155,19 @@ impl Content {
     fn slot(groups: &mut BTreeMap<u64, Arc<Group>>, chunk: u64) -> &mut Option<Arc<Chunk>> {
         let group = groups.entry(chunk / GROUP_CHUNKS).or_default();
         &mut Arc::make_mut(group).chunks[(chunk % GROUP_CHUNKS) as usize]
+    }
+
+    /// A number for length, bytes, holes and what was written of them.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut state = mix(self.length);
+        for (index, group) in &self.groups {
+            for (place, chunk) in (index * GROUP_CHUNKS..).zip(&group.chunks) {
+                if let Some(chunk) = chunk {
+                    state = mix(state ^ mix(place) ^ chunk.digest());
+                }
+            }
+        }
+        state
     }
 
     /// Reads, whatever the length; bytes past it are erased ones.

@@ -117,9 +117,35 @@ impl Volume {
         let remains = draw(mode, unsynced.len(), &mut random);
         let kept_of_sixteen = [2, 8, 14][random.below(3) as usize];
         let mut keep = || random.chance(kept_of_sixteen, 16);
+        self.left_with(&unsynced, &remains, &mut keep)
+    }
 
+    /// The volume as it is found where exactly those of the unsynced changes survived,
+    /// each whole, that `keeps` answers yes to, by their place in the order of the calls.
+    pub(crate) fn crash_image_of(&self, keeps: &mut dyn FnMut(usize) -> bool) -> Self {
+        let unsynced = unsynced_in_order(self);
+        let remains: Vec<Remains> = (0..unsynced.len())
+            .map(|index| {
+                if keeps(index) {
+                    Remains::Whole
+                } else {
+                    Remains::Nothing
+                }
+            })
+            .collect();
+        self.left_with(&unsynced, &remains, &mut || false)
+    }
+
+    /// The durable state with what remains of the unsynced changes; `keep` decides about
+    /// pieces.
+    fn left_with(
+        &self,
+        unsynced: &[Unsynced<'_>],
+        remains: &[Remains],
+        mut keep: &mut dyn FnMut() -> bool,
+    ) -> Self {
         let mut files = self.directory.durable.clone();
-        for (change, &remains) in unsynced.iter().zip(&remains) {
+        for (change, &remains) in unsynced.iter().zip(remains) {
             if let Unsynced::Directory(change) = change
                 && (remains == Remains::Whole || (remains == Remains::Pieces && keep()))
             {
@@ -131,7 +157,7 @@ impl Volume {
         let mut contents: BTreeMap<u64, Content> =
             files.values().copied().filter_map(durable).collect();
         let write_block_bytes = u64::from(self.options.geometry.write_block_bytes);
-        for (change, &remains) in unsynced.iter().zip(&remains) {
+        for (change, &remains) in unsynced.iter().zip(remains) {
             if let Unsynced::Node(number, change) = change
                 && let Some(content) = contents.get_mut(number)
             {

@@ -6,6 +6,7 @@
 
 use crate::control::{Call, Cut, Verb};
 use crate::crash::CrashMode;
+use crate::random::mix;
 use crate::volume::Volume;
 use lightning_platform::{
     File, Geometry, IoError, IoErrorKind, ReadRequest, Storage, WriteRequest,
@@ -149,6 +150,33 @@ impl SimStorage {
         Self::of(self.volume().crash_image(mode, seed))
     }
 
+    /// What the medium may hold when the power goes now and exactly those of the
+    /// [unsynced](Self::unsynced_count) changes survive, each whole, that `keeps`
+    /// answers yes to; it is asked for each of them once, by its place in the order
+    /// of the calls, from 0. Otherwise as [`crash_image`](Self::crash_image).
+    #[must_use]
+    pub fn crash_image_of(&self, mut keeps: impl FnMut(usize) -> bool) -> Self {
+        Self::of(self.volume().crash_image_of(&mut keeps))
+    }
+
+    /// A number for all that is read now: which files there are, their lengths, bytes,
+    /// and what of them was written since its last erase. The same files have the same
+    /// number; others have another one, but for a chance of 2^-64. Doesn't tell what is
+    /// durable from what is not: on a crash image everything is.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let volume = self.volume();
+        let files = volume.directory.current.keys();
+        files.fold(0, |state, file| {
+            let number = match file {
+                File::Pages => 0,
+                File::Log(slot) => 1 + u64::from(*slot),
+            };
+            let content = volume.node(*file).map(|node| node.current.digest());
+            mix(state ^ mix(number) ^ content.unwrap_or(0))
+        })
+    }
+
     /// What the next process finds when this one is killed now: every write is
     /// still read, and what was unsynced or lost by a failed sync is so still.
     /// A new storage with power, without faults, and with counters at zero.
@@ -210,6 +238,14 @@ impl SimStorage {
     /// medium, and made durable by no later sync unless written once more.
     pub fn fail_syncs(&self, kind: Option<IoErrorKind>) {
         self.volume().control.fail_syncs(kind);
+    }
+
+    /// Takes the bytes that a failed sync has left in doubt out of the cache, as an
+    /// operating system does that needs the memory: what is read is what the medium has.
+    pub fn forget_doubtful(&self) {
+        for node in self.volume().nodes.values_mut() {
+            node.forget_doubtful();
+        }
     }
 
     /// Fails every read that touches this range: a bad sector.

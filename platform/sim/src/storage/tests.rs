@@ -119,6 +119,48 @@ fn unsynced_writes_are_lost_or_kept() {
 }
 
 #[test]
+fn an_image_of_chosen_changes_holds_exactly_those() {
+    let storage = disk_of(3);
+    storage.write(PAGES, 0, &block(2)).unwrap();
+    storage.write(PAGES, 512, &block(3)).unwrap();
+    storage.write(PAGES, 0, &block(4)).unwrap();
+    assert_eq!(storage.unsynced_count(), 3);
+    let mut asked = Vec::new();
+    let image = storage.crash_image_of(|index| {
+        asked.push(index);
+        index < 2
+    });
+    assert_eq!(asked, [0, 1, 2]);
+    assert_eq!(values(&image), [2, 3, 1]);
+    assert_eq!(
+        values(&storage.crash_image_of(|index| index == 2)),
+        [4, 1, 1]
+    );
+    assert_eq!(image.unsynced_count(), 0);
+}
+
+#[test]
+fn a_digest_tells_files_apart_by_all_that_is_read() {
+    let storage = disk_of(9);
+    let same = storage.fork();
+    assert_eq!(storage.digest(), same.digest());
+    same.flip_bit(PAGES, 4_100, 3);
+    assert_ne!(storage.digest(), same.digest());
+    same.flip_bit(PAGES, 4_100, 3);
+    assert_eq!(storage.digest(), same.digest());
+    same.set_length(PAGES, 10 * BLOCK_BYTES).unwrap();
+    assert_ne!(storage.digest(), same.digest());
+    let more = storage.fork();
+    more.create(File::Log(0)).unwrap();
+    assert_ne!(storage.digest(), more.digest());
+    // Swapped blocks, and files.
+    let (one, other) = (storage.fork(), storage.fork());
+    one.write(PAGES, 0, &block(7)).unwrap();
+    other.write(PAGES, 512, &block(7)).unwrap();
+    assert_ne!(one.digest(), other.digest());
+}
+
+#[test]
 fn random_images_reach_every_subset() {
     let storage = disk_of(3);
     storage.write(PAGES, 0, &[2; 3 * BLOCK]).unwrap();

@@ -199,3 +199,23 @@ fn misuse_is_recorded() {
     assert_eq!(view.sync(PAGES), failed(IoErrorKind::ReadOnly));
     assert_violation(&storage, "read-only");
 }
+
+#[test]
+fn what_is_in_doubt_may_leave_the_cache() {
+    let storage = disk_of(2);
+    storage.write(PAGES, 0, &block(2)).unwrap();
+    storage.write(PAGES, 1_024, &block(3)).unwrap();
+    storage.fail_syncs(Some(IoErrorKind::Device));
+    assert_eq!(storage.sync(PAGES), DEVICE);
+    storage.fail_syncs(None);
+    storage.write(PAGES, 512, &block(4)).unwrap();
+    assert_eq!(values(&storage), [2, 4, 3]);
+    storage.forget_doubtful();
+    assert_eq!(values(&storage), [1, 4, 0]);
+    // The length is still in doubt, and what came later is unsynced.
+    let next = storage.restart();
+    let synced = next.crash_image(CrashMode::Synced, 0);
+    assert_eq!(values(&synced), [1, 1]);
+    next.sync(PAGES).unwrap();
+    assert_eq!(values(&next.crash_image(CrashMode::Synced, 0)), [1, 4]);
+}
