@@ -10,6 +10,7 @@ mod engine_isolation;
 mod engine_memory;
 mod engine_model;
 mod engine_power_cut;
+mod engine_sequences;
 mod engine_stale;
 mod engine_threads;
 mod simulator_power_cut;
@@ -49,6 +50,7 @@ pub const CHECKS: &[Check] = &[
     simulator_power_cut::CHECK,
     engine_model::CHECK,
     engine_power_cut::CHECK,
+    engine_sequences::CHECK,
     engine_io_error::CHECK,
     engine_full_disk::CHECK,
     engine_memory::CHECK,

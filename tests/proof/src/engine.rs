@@ -291,35 +291,43 @@ pub fn whole(engine: &Engine, view: &TableView<'_>, stored: Stored<'_>) -> Resul
 pub fn digest_of(engine: &Engine, snapshot: &Snapshot) -> Result<u64> {
     let mut all = 0_u64;
     for table in TABLES {
-        let view = engine.view(snapshot, table, true)?;
-        let mut cursor = engine.cursor(&view, true)?;
-        let mut before: Option<Vec<u8>> = None;
-        let (mut forwards, mut count) = (0_u64, 0);
-        cursor.seek(CursorPosition::First)?;
-        while let Some(entry) = cursor.entry() {
-            assert!(
-                before.as_deref().is_none_or(|before| before < entry.key),
-                "keys out of order"
-            );
-            let value = whole(engine, &view, entry.value)?;
-            forwards = forwards.wrapping_add(row_digest(table, entry.key, &value));
-            before = Some(entry.key.to_vec());
-            count += 1;
-            cursor.advance()?;
-        }
-        let mut backwards = 0_u64;
-        cursor.seek(CursorPosition::Last)?;
-        while let Some(entry) = cursor.entry() {
-            let value = whole(engine, &view, entry.value)?;
-            backwards = backwards.wrapping_add(row_digest(table, entry.key, &value));
-            cursor.retreat()?;
-        }
-        drop(cursor);
-        assert_eq!(forwards, backwards, "forwards and backwards differ");
-        assert_eq!(engine.count(&view)?, count, "the count is wrong");
-        all = all.wrapping_add(forwards);
+        all = all.wrapping_add(table_digest(engine, snapshot, table)?);
     }
     Ok(all)
+}
+
+/// The same of one table.
+///
+/// # Panics
+/// As [`digest_of`].
+pub fn table_digest(engine: &Engine, snapshot: &Snapshot, table: u32) -> Result<u64> {
+    let view = engine.view(snapshot, table, true)?;
+    let mut cursor = engine.cursor(&view, true)?;
+    let mut before: Option<Vec<u8>> = None;
+    let (mut forwards, mut count) = (0_u64, 0);
+    cursor.seek(CursorPosition::First)?;
+    while let Some(entry) = cursor.entry() {
+        assert!(
+            before.as_deref().is_none_or(|before| before < entry.key),
+            "keys out of order"
+        );
+        let value = whole(engine, &view, entry.value)?;
+        forwards = forwards.wrapping_add(row_digest(table, entry.key, &value));
+        before = Some(entry.key.to_vec());
+        count += 1;
+        cursor.advance()?;
+    }
+    let mut backwards = 0_u64;
+    cursor.seek(CursorPosition::Last)?;
+    while let Some(entry) = cursor.entry() {
+        let value = whole(engine, &view, entry.value)?;
+        backwards = backwards.wrapping_add(row_digest(table, entry.key, &value));
+        cursor.retreat()?;
+    }
+    drop(cursor);
+    assert_eq!(forwards, backwards, "forwards and backwards differ");
+    assert_eq!(engine.count(&view)?, count, "the count is wrong");
+    Ok(forwards)
 }
 
 /// The digest of everything that a new snapshot sees.
@@ -387,7 +395,7 @@ pub fn ingest(
 }
 
 /// Tries again while that may help, flushing and maintaining in between.
-fn until_it_passes<T>(engine: &Engine, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn until_it_passes<T>(engine: &Engine, mut step: impl FnMut() -> Result<T>) -> Result<T> {
     let mut attempts = 0;
     loop {
         match step() {

@@ -9,9 +9,12 @@ mod cases;
 mod checks;
 mod counting;
 mod engine;
+mod images;
 mod isolation;
+mod operations;
 mod plain_storage;
 mod script;
+mod watched;
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

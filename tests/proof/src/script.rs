@@ -468,7 +468,7 @@ fn same(found: u64, expected: u64) -> Result<(), Failure> {
 }
 
 /// Makes everything durable, preparing log segments where they are needed.
-fn flush(engine: &Engine) -> Result<(), Failure> {
+pub fn flush(engine: &Engine) -> Result<(), Failure> {
     for _ in 0..ATTEMPTS_MAX {
         match engine.flush_step(true) {
             Ok(_) => return Ok(()),

@@ -8,7 +8,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lightning_platform::{File, Geometry, IoError, ReadRequest, Storage, WriteRequest};
 use lightning_sim::{CrashMode, Random, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
@@ -18,6 +17,7 @@ use crate::engine::{
     verify,
 };
 use crate::script::{Failure, Player, Window, script};
+use crate::watched::Watched;
 
 /// The entry in the table.
 pub const CHECK: Check = Check {
@@ -49,9 +49,8 @@ struct Seen {
     operations: u64,
 }
 
-/// A storage that hands a copy of itself over at every operation.
-struct Watched {
-    inner: SimStorage,
+/// Where the copies of the storage go.
+struct Cuts {
     seen: Arc<Mutex<Seen>>,
     jobs: Jobs,
     setup: Setup,
@@ -59,31 +58,8 @@ struct Watched {
     first_case: u64,
 }
 
-impl Watched {
-    fn change(&self, apply: impl Fn(&SimStorage) -> Result<(), IoError>) -> Result<(), IoError> {
-        let start = self.inner.operation_count();
-        let after = self.inner.fork();
-        let outcome = apply(&after);
-        let count = after.operation_count() - start;
-        for operation in 1..=count {
-            let during = self.inner.fork();
-            during.cut_during(start + operation);
-            let _ = apply(&during);
-            self.cut(during);
-            if operation < count {
-                let between = self.inner.fork();
-                between.cut_after(start + operation);
-                let _ = apply(&between);
-                self.cut(between);
-            }
-        }
-        let real = apply(&self.inner);
-        debug_assert_eq!(real, outcome);
-        self.cut(after);
-        real
-    }
-
-    fn cut(&self, storage: SimStorage) {
+impl Cuts {
+    fn check(&self, storage: SimStorage) {
         let (number, window) = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.operations += 1;
@@ -106,64 +82,6 @@ impl Watched {
     }
 }
 
-impl Storage for Watched {
-    fn geometry(&self) -> Geometry {
-        self.inner.geometry()
-    }
-
-    fn log_slots(&self) -> Result<u32, IoError> {
-        self.inner.log_slots()
-    }
-
-    fn length(&self, file: File) -> Result<Option<u64>, IoError> {
-        self.inner.length(file)
-    }
-
-    fn create(&self, file: File) -> Result<(), IoError> {
-        self.change(|storage| storage.create(file))
-    }
-
-    fn remove(&self, file: File) -> Result<(), IoError> {
-        self.change(|storage| storage.remove(file))
-    }
-
-    fn set_length(&self, file: File, bytes: u64) -> Result<(), IoError> {
-        self.change(|storage| storage.set_length(file, bytes))
-    }
-
-    fn read(&self, file: File, offset: u64, buffer: &mut [u8]) -> Result<(), IoError> {
-        self.inner.read(file, offset, buffer)
-    }
-
-    fn write(&self, file: File, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        self.change(|storage| storage.write(file, offset, bytes))
-    }
-
-    fn read_batch(&self, file: File, requests: &mut [ReadRequest<'_>]) -> Result<(), IoError> {
-        self.inner.read_batch(file, requests)
-    }
-
-    fn write_batch(&self, file: File, requests: &[WriteRequest<'_>]) -> Result<(), IoError> {
-        self.change(|storage| storage.write_batch(file, requests))
-    }
-
-    fn sync(&self, file: File) -> Result<(), IoError> {
-        self.change(|storage| storage.sync(file))
-    }
-
-    fn sync_directory(&self) -> Result<(), IoError> {
-        self.change(Storage::sync_directory)
-    }
-
-    fn erase(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError> {
-        self.change(|storage| storage.erase(file, offset, bytes))
-    }
-
-    fn punch_hole(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError> {
-        self.change(|storage| storage.punch_hole(file, offset, bytes))
-    }
-}
-
 fn play(jobs: &Jobs, setup: Setup, seed: u64, first_case: u64) {
     let inner = SimStorage::new(setup.sim);
     let seen = Arc::new(Mutex::new(Seen {
@@ -173,14 +91,14 @@ fn play(jobs: &Jobs, setup: Setup, seed: u64, first_case: u64) {
         },
         operations: 0,
     }));
-    let watched = Watched {
-        inner: inner.clone(),
+    let cuts = Cuts {
         seen: Arc::clone(&seen),
         jobs: jobs.clone(),
         setup,
         seed,
         first_case,
     };
+    let watched = Watched::new(inner.clone(), move |storage| cuts.check(storage));
     let verdict = judge(move || {
         let mut player = Player::new(Arc::new(watched), &setup.options);
         player.start().map_err(wrong)?;
