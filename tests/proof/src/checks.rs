@@ -10,6 +10,7 @@ mod engine_isolation;
 mod engine_memory;
 mod engine_model;
 mod engine_power_cut;
+mod engine_recovery_cuts;
 mod engine_sequences;
 mod engine_stale;
 mod engine_threads;
@@ -51,6 +52,7 @@ pub const CHECKS: &[Check] = &[
     engine_model::CHECK,
     engine_power_cut::CHECK,
     engine_sequences::CHECK,
+    engine_recovery_cuts::CHECK,
     engine_io_error::CHECK,
     engine_full_disk::CHECK,
     engine_memory::CHECK,
