@@ -169,10 +169,19 @@ impl Run<'_> {
             entries,
             log_bytes: 4_096,
         };
-        self.engine
-            .poll_maintenance(budget)
-            .map_err(words)
-            .map(|_| ())
+        self.engine.poll_maintenance(budget).map_err(words)?;
+        // What a power cut can take back is in no tree (`db`, watermarks).
+        let reached = self.engine.statistics();
+        let is_in_order = reached.merged_sequence <= reached.durable_sequence
+            && reached.durable_sequence <= reached.appended_sequence;
+        if is_in_order {
+            Ok(())
+        } else {
+            Err(format!(
+                "merged up to {}, durable up to {}, committed up to {}",
+                reached.merged_sequence, reached.durable_sequence, reached.appended_sequence
+            ))
+        }
     }
 
     fn freeze(&mut self) -> Verdict {
