@@ -1,5 +1,6 @@
 //! The engine over the simulator: against a model, and cut off everywhere.
 
+mod attacker;
 mod crash;
 mod cut_runs;
 mod failed_openings;

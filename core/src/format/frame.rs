@@ -13,6 +13,7 @@
 
 use super::bytes::{get_u8, get_u32, get_u64, get_varint, put, put_varint, varint_bytes};
 use super::checksum::Checksum;
+use super::extent::ExtentRef;
 use crate::limits::COUNT_MAX;
 
 /// Bytes of a frame's header.
@@ -402,6 +403,11 @@ impl Layout {
         if value_end > bytes.len() {
             return Err(RecordSpan::Short);
         }
+        let is_reference = kind == RecordKind::Extent;
+        let value = bytes.get(value_start..value_end).unwrap_or(&[]);
+        if is_reference && ExtentRef::decode(value).is_none() {
+            return Err(RecordSpan::Malformed);
+        }
         Ok(Self {
             kind,
             table,
@@ -417,6 +423,14 @@ impl Layout {
 mod tests {
     use super::*;
     use std::vec::Vec;
+
+    const REFERENCE: ExtentRef = ExtentRef {
+        address: 9,
+        length: 8,
+        birth_generation: 7,
+        crc: 6,
+        writing: 5,
+    };
 
     fn encoded(record: &RecordIn<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -440,6 +454,10 @@ mod tests {
             for expiry_ms in [None, Some(u64::MAX)] {
                 for metadata in [None, Some(7)] {
                     for (key, value) in [(&b""[..], &b""[..]), (b"key", b"value"), (&long, &long)] {
+                        let value = match kind {
+                            RecordKind::Extent => &REFERENCE.encode(),
+                            _ => value,
+                        };
                         let record = RecordIn {
                             kind,
                             table: u32::MAX,
@@ -473,6 +491,35 @@ mod tests {
             &huge,
         ] {
             assert_eq!(RecordIn::span(bytes), RecordSpan::Malformed, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_reference_that_is_none_is_refused() {
+        let span = |value: &[u8]| {
+            let record = RecordIn {
+                kind: RecordKind::Extent,
+                table: 16,
+                key: b"key",
+                expiry_ms: None,
+                metadata: None,
+                value,
+            };
+            let bytes = encoded(&record);
+            assert_eq!(
+                RecordIn::decode(&bytes).is_some(),
+                value == REFERENCE.encode()
+            );
+            RecordIn::span(&bytes)
+        };
+        let reference = REFERENCE.encode();
+        assert!(matches!(span(&reference), RecordSpan::Whole(_)));
+        let nowhere = ExtentRef {
+            address: 0,
+            ..REFERENCE
+        };
+        for value in [&b""[..], &reference[1..], &nowhere.encode()] {
+            assert_eq!(span(value), RecordSpan::Malformed, "{value:?}");
         }
     }
 

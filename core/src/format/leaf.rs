@@ -8,6 +8,7 @@
 //! where a head is equal. `leaf_writer` is the other direction.
 
 use super::bytes::{get_u8, get_u16, get_u32, get_u64, get_varint, head_of};
+use super::extent::ExtentRef;
 use super::keys::{HEAD_BYTES, StoredRest, head_at, heads_below, padded, partition, rest_of};
 use super::page::{BY_KIND, PAGE_HEADER_BYTES, PageHeader, count_of, flags_of, prefix_bytes_of};
 use super::page_ref::PageKind;
@@ -547,6 +548,16 @@ fn is_cell_valid(leaf: &Leaf<'_>, cell: &Cell<'_>) -> bool {
     cell.flags & !(CELL_KIND | CELL_EXPIRY | CELL_METADATA) == 0
         && cell.entry.rest.is_whole()
         && is_entry_allowed(leaf.is_sequenced(), cell.entry.kind, value_bytes)
+        && is_reference_sound(leaf, cell)
+}
+
+/// Whether an extent reference is one, so that no reader comes to one that isn't.
+fn is_reference_sound(leaf: &Leaf<'_>, cell: &Cell<'_>) -> bool {
+    cell.entry.kind != EntryKind::Extent
+        || leaf
+            .page
+            .get(cell.value_at..cell.end)
+            .is_some_and(|reference| ExtentRef::decode(reference).is_some())
 }
 
 /// Whether a leaf may hold an entry of `kind` with that much value.

@@ -3,6 +3,7 @@
 use super::super::leaf_writer::{EntryIn, LeafSize, write_leaf};
 use super::super::random::Random;
 use super::*;
+use crate::limits::{ADDRESS_MAX, COUNT_MAX, VALUE_BYTES_MAX};
 use std::vec;
 use std::vec::Vec;
 
@@ -69,7 +70,7 @@ fn random_entries(random: &mut Random, page_bytes: usize, sequenced: bool) -> Ve
                 entry.metadata = (random.below(3) == 0).then(|| random.next() as u8);
                 if random.below(8) == 0 {
                     entry.kind = EntryKind::Extent;
-                    entry.value = random.bytes(EXTENT_VALUE_BYTES);
+                    entry.value = reference(random).encode().to_vec();
                 } else if sequenced && random.below(4) == 0 {
                     entry.kind = EntryKind::Tombstone;
                     entry.value.clear();
@@ -79,6 +80,16 @@ fn random_entries(random: &mut Random, page_bytes: usize, sequenced: bool) -> Ve
         }
     }
     entries
+}
+
+fn reference(random: &mut Random) -> ExtentRef {
+    ExtentRef {
+        address: 1 + random.next() % ADDRESS_MAX,
+        length: 1 + random.next() % VALUE_BYTES_MAX,
+        birth_generation: random.next() % COUNT_MAX,
+        crc: random.next() as u32,
+        writing: random.next() as u32,
+    }
 }
 
 /// The entries that fit `page_bytes`.
@@ -295,6 +306,55 @@ fn entries_that_no_leaf_may_hold_are_not_written() {
     assert_eq!(write(&mut page, true, &[entry.clone()]), None);
     entry.kind = EntryKind::Extent;
     assert_eq!(write(&mut page, true, &[entry]), None);
+}
+
+#[test]
+fn a_reference_that_is_none_is_found() {
+    let sound = reference(&mut Random(1));
+    let malformed = [
+        (sound, Ok(())),
+        (
+            ExtentRef {
+                address: 0,
+                ..sound
+            },
+            Err(()),
+        ),
+        (
+            ExtentRef {
+                address: ADDRESS_MAX + 1,
+                ..sound
+            },
+            Err(()),
+        ),
+        (ExtentRef { length: 0, ..sound }, Err(())),
+        (
+            ExtentRef {
+                length: VALUE_BYTES_MAX + 1,
+                ..sound
+            },
+            Err(()),
+        ),
+        (
+            ExtentRef {
+                birth_generation: COUNT_MAX + 1,
+                ..sound
+            },
+            Err(()),
+        ),
+    ];
+    for sequenced in [false, true] {
+        for (extent, expected) in malformed {
+            let mut page = [0; 512];
+            let mut entry = Owned::put(b"key", &extent.encode());
+            assert_eq!(write(&mut page, sequenced, &[entry.clone()]), Some(1));
+            assert_eq!(validate_leaf(&page), Ok(()), "a value may be anything");
+            entry.kind = EntryKind::Extent;
+            assert_eq!(write(&mut page, sequenced, &[entry]), Some(1));
+            let expected = expected.map_err(|()| CorruptionReason::Structure);
+            assert_eq!(validate_leaf(&page), expected, "{extent:?}");
+        }
+    }
 }
 
 #[test]
