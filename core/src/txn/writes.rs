@@ -104,15 +104,6 @@ impl WriteSet {
         Ok(())
     }
 
-    /// What the transaction itself last said of a key.
-    #[must_use]
-    pub fn lookup(&self, table: u32, key: &[u8]) -> Option<Entry<'_>> {
-        if self.is_empty() {
-            return None;
-        }
-        self.writes.lookup(table, key, u64::MAX)
-    }
-
     /// The net effect, in ascending order: the last write of each key. Range deletes
     /// are answered by [`range_deletes`](Self::range_deletes).
     pub fn net(&self) -> impl Iterator<Item = Record<'_>> + Clone {

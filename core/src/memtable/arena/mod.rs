@@ -253,14 +253,6 @@ pub struct Position {
     offset: u32,
 }
 
-impl Position {
-    /// Bytes of the arena before this place.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        u64::from(self.offset)
-    }
-}
-
 /// An entry, remembered without a borrow. Generations begin at 1, so that the
 /// default marks nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
