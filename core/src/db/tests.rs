@@ -1,25 +1,36 @@
 //! The engine over the simulator: against a model, and cut off everywhere.
 
 mod attacker;
+mod conflicts;
 mod crash;
 mod cut_runs;
+mod dropped_tables;
 mod failed_openings;
 mod ingest;
 mod ingest_faults;
 mod last_table;
+mod lent;
 mod load_conflicts;
+mod long_keys;
+mod many_tables;
 mod model;
+mod pauses;
 mod read_ahead;
+mod read_ahead_of_merge;
+mod reads_in_memory;
+mod refusals;
 mod rot_after_recovery;
 mod scrub;
 mod sealed;
 mod shorten;
 mod slots_taken;
+mod smaller_plans;
 mod stamps;
 mod stream_faults;
 mod stream_trims;
 mod streams;
 mod sweep;
+mod tickets;
 
 use super::*;
 use crate::btree::CursorPosition;
