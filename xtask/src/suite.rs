@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
 use crate::{
-    dist, fuzz, lint, manual, packages, process, proof, redis_suite, sim, size, tidy, workspace,
+    coverage, dist, fuzz, lint, manual, packages, process, proof, redis_suite, sim, size, tidy,
+    workspace,
 };
 
 /// How the suite runs.
@@ -74,6 +75,9 @@ pub fn run(settings: Settings) -> Result<Outcome> {
             install: settings.install,
             ..size::Arguments::default()
         })
+    });
+    step("coverage", &|| {
+        coverage::run(&coverage::Arguments::of_suite(settings.install))
     });
     step("simulation", &sim::short);
     step("proof", &|| proof::run(&proof::Arguments::default()));

@@ -15,8 +15,9 @@ mod tokens;
 
 use std::fmt;
 use std::fs;
+use std::ops::RangeInclusive;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::outcome::Outcome;
@@ -180,6 +181,36 @@ fn mark_declared_tests(files: &mut [SourceFile]) {
             rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
         });
     }
+}
+
+/// Test code: a whole file, or some lines of one.
+pub struct TestCode {
+    /// The file, from the folder that was asked for.
+    pub path: String,
+    /// Its lines; `None` where the whole file is test code.
+    pub lines: Option<Vec<RangeInclusive<usize>>>,
+}
+
+/// What is test code below a folder: files of tests, and items under `#[cfg(test)]`.
+pub fn test_code(folder: &str) -> Result<Vec<TestCode>> {
+    let mut found = Vec::new();
+    for file in read_files()?.iter().filter(|file| file.is_rust()) {
+        let Some(path) = file.path.strip_prefix(folder) else {
+            continue;
+        };
+        let lines = if file.is_test() {
+            None
+        } else {
+            let stream = tokens::parse(&file.text)
+                .map_err(|line| anyhow!("{}:{line}: this is no Rust", file.path))?;
+            Some(tokens::without_tests(stream).removed)
+        };
+        found.push(TestCode {
+            path: path.to_owned(),
+            lines,
+        });
+    }
+    Ok(found)
 }
 
 fn update_format_hash(files: &[SourceFile]) -> Result<Outcome> {
