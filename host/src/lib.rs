@@ -122,6 +122,7 @@ mod platform;
 mod range;
 mod read;
 mod read_log;
+mod room;
 mod scrub;
 mod shared;
 mod slowing;

@@ -4,6 +4,7 @@ use crate::encoding::{Key, Value};
 use crate::error::{EncodedPart, Result};
 use crate::guard::{Entry, KeyGuard, ValueGuard};
 use crate::read_log::ReadLog;
+use crate::room::copied;
 use crate::shared::Shared;
 use crate::table::{TypedTable, read_value};
 use lightning_core::btree::CursorPosition;
@@ -233,7 +234,7 @@ impl<'t, K: Key, V: Value> Range<'t, K, V> {
     fn item_of(&self, entry: Visible<'_>) -> Result<Item<'t, K, V>> {
         let key = KeyGuard::copied(entry.key).ok_or_else(|| self.table.misfit(EncodedPart::Key))?;
         let bytes = match entry.value {
-            Stored::Inline(bytes) => bytes.into(),
+            Stored::Inline(bytes) => copied(bytes).map_err(|error| self.shared.error(error))?,
             stored @ Stored::Extent(_) => {
                 let mut bytes = Vec::new();
                 read_value(self.shared, &self.view, stored, self.may_read, &mut bytes)?;

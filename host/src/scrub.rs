@@ -1,6 +1,7 @@
 //! The check of all pages, some at a time, while everything else goes on.
 
 use crate::error::Result;
+use crate::room::zeroed;
 use crate::shared::Shared;
 use lightning_core::db::{ScrubPlace, Scrubbed};
 
@@ -16,7 +17,10 @@ pub struct Scrub {
 impl Scrub {
     pub(crate) fn step(&mut self, shared: &Shared, pages: u64) -> Result<Scrubbed> {
         let engine = &shared.engine;
-        self.buffer.resize(engine.scrub_buffer_bytes(), 0);
+        let bytes = engine.scrub_buffer_bytes();
+        if self.buffer.len() != bytes {
+            self.buffer = zeroed(bytes).map_err(|error| shared.error(error))?;
+        }
         engine
             .scrub(&mut self.place, pages, &mut self.buffer)
             .map_err(|error| shared.error(error))

@@ -5,6 +5,7 @@
 //! somebody here waits for maintenance, which owns the page file for a step at a time.
 
 use crate::error::{Error, Reason, Result};
+use crate::room::{copied, zeroed};
 use crate::shared::Shared;
 use lightning_core::db::{TableView, ValueWriter, WrittenValue};
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
@@ -31,8 +32,8 @@ pub(crate) fn write_value<'s>(
     bytes_max: u64,
     source: &mut dyn Read,
 ) -> Result<(WrittenValue<'s>, u64)> {
+    let mut piece = zeroed(PIECE_BYTES).map_err(|error| shared.error(error))?;
     let mut writer = begin(shared, table, bytes_max)?;
-    let mut piece = vec![0; PIECE_BYTES];
     loop {
         match source.read(&mut piece) {
             Ok(0) => break,
@@ -98,17 +99,21 @@ enum Place {
 }
 
 impl<'t> ValueReader<'t> {
-    pub(crate) fn new(shared: &'t Shared, view: TableView<'t>, stored: Stored<'_>) -> Self {
+    pub(crate) fn new(
+        shared: &'t Shared,
+        view: TableView<'t>,
+        stored: Stored<'_>,
+    ) -> EngineResult<Self> {
         let place = match stored {
-            Stored::Inline(bytes) => Place::Copied(bytes.into()),
+            Stored::Inline(bytes) => Place::Copied(copied(bytes)?),
             Stored::Extent(extent) => Place::Extent(extent),
         };
-        Self {
+        Ok(Self {
             shared,
             view,
             place,
             position: 0,
-        }
+        })
     }
 
     fn stored(&self) -> Stored<'_> {

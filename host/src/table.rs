@@ -5,6 +5,7 @@ use crate::error::{EncodedPart, Error, Reason, Result};
 use crate::guard::{Entry, KeyGuard, ValueGuard};
 use crate::range::{ByteBound, Part, Range, note_read, prefix_bounds};
 use crate::read_log::ReadLog;
+use crate::room::copied;
 use crate::shared::Shared;
 use crate::stream::ValueReader;
 use lightning_core::db::TableView;
@@ -137,7 +138,8 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
                     // Lent, it would keep the memtable from its next use.
                     Stored::Inline(bytes) if value.is_in_memtable() => {
                         let (expiry_ms, metadata) = (value.expiry_ms(), value.metadata());
-                        ValueGuard::copied(bytes.into(), expiry_ms, metadata)
+                        let bytes = copied(bytes).map_err(|error| self.shared.error(error))?;
+                        ValueGuard::copied(bytes, expiry_ms, metadata)
                     }
                     Stored::Inline(_) => ValueGuard::lent(value),
                     stored @ Stored::Extent(_) => {
@@ -200,7 +202,10 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
         }
         let found = self.shared.engine.get(&self.view, key, self.may_read);
         let found = found.map_err(|error| self.shared.error(error))?;
-        Ok(found.map(|value| ValueReader::new(self.shared, self.view, value.stored())))
+        found
+            .map(|value| ValueReader::new(self.shared, self.view, value.stored()))
+            .transpose()
+            .map_err(|error| self.shared.error(error))
     }
 
     /// Whether `key` has a value.

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::read::ReadTransaction;
+use crate::room::zeroed;
 use crate::shared::Owner;
 use crate::table::Table;
 use lightning_core::error::Error as EngineError;
@@ -29,7 +30,8 @@ pub(crate) fn verify(
     tables: &[Table],
     progress: &mut dyn FnMut(u64),
 ) -> Result<Verification> {
-    let mut buffer = vec![0; owner.engine.verify_buffer_bytes()];
+    let buffer = zeroed(owner.engine.verify_buffer_bytes());
+    let mut buffer = buffer.map_err(|error| owner.error(error))?;
     let mut since = None;
     let checked = loop {
         match owner.engine.verify(&mut buffer, progress) {
