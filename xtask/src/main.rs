@@ -25,6 +25,7 @@ mod redis_suite;
 mod registry_toolchain;
 mod sim;
 mod size;
+mod stress;
 mod suite;
 mod test;
 mod tidy;
@@ -57,6 +58,7 @@ enum Command {
     Loom(loom::Arguments),
     Proof(proof::Arguments),
     Sim(sim::Arguments),
+    Stress(stress::Arguments),
     Plants(plants::Arguments),
     Peers(peers::Arguments),
     Bench(bench::Arguments),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Proof(arguments) => proof::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Stress(arguments) => stress::run(&arguments),
         Command::Plants(arguments) => plants::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
 use crate::{
-    coverage, dist, fuzz, lint, manual, packages, process, proof, redis_suite, sim, size, tidy,
+    coverage, dist, fuzz, lint, manual, packages, process, proof, redis_suite, sim, size, stress,
+    tidy,
     workspace,
 };
 
@@ -81,6 +82,7 @@ pub fn run(settings: Settings) -> Result<Outcome> {
     });
     step("simulation", &sim::short);
     step("proof", &|| proof::run(&proof::Arguments::default()));
+    step("stress", &|| stress::run(&stress::Arguments::default()));
     step("fuzz", &|| {
         fuzz::run(&fuzz::Arguments::of_suite(settings.install))
     });
