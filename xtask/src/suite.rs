@@ -10,8 +10,7 @@ use anyhow::{Result, bail};
 use crate::outcome::Outcome;
 use crate::{
     coverage, dist, fuzz, lint, manual, packages, process, proof, redis_suite, sim, size, stress,
-    tidy,
-    workspace,
+    tidy, workspace,
 };
 
 /// How the suite runs.
