@@ -230,6 +230,25 @@ impl Region {
         self.reservation.bytes
     }
 
+    /// Lets the host have the memory until it is touched again. Each byte is then what it
+    /// was, or zero.
+    ///
+    /// # Safety
+    /// Nobody may use any byte of the region at the same time.
+    pub unsafe fn discard(&self) {
+        let Reservation {
+            memory,
+            start,
+            bytes,
+            ..
+        } = &self.reservation;
+        if *bytes > 0 {
+            // SAFETY: made by one `reserve` with these values and not released while this
+            // lives; not used at the same time, says the caller.
+            unsafe { memory.discard(*start, *bytes) }
+        }
+    }
+
     /// The pointer to byte `offset`, or `None` where `length` bytes from there
     /// don't lie within the region.
     #[must_use]

@@ -15,7 +15,10 @@
 //!
 //! # Huge pages
 //! Large reservations of frames and arenas may consist of them. Where they are only *asked*
-//! for (`madvise`), the kernel makes them when it can. Those that were set aside for it
+//! for (`madvise`), the kernel makes them when it can. It isn't asked for reservations below
+//! [`ASKED_BYTES_MIN`]: an open database has one for each transaction that may run, each of
+//! which would cost a whole huge page as soon as its first byte is touched, and most of them
+//! are never used. Those that were set aside for it
 //! (`vm.nr_hugepages`) are mapped as such; whether such a mapping can be used is known
 //! when it was touched: a control group's limit would end the process at the first touch
 //! later on, and is an error of `MADV_POPULATE_WRITE` here. Their mappings are longer, up
@@ -40,6 +43,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Reservations from this size on are mappings. The size of a huge page on
 /// x86-64 and on aarch64 with 4 KiB pages, and their alignment.
 const MAPPING_BYTES_MIN: usize = 2 * 1024 * 1024;
+/// The system is asked for huge pages for reservations from this size on: for a cache and
+/// for memtables, of which a huge page is a small part.
+const ASKED_BYTES_MIN: usize = 8 * MAPPING_BYTES_MIN;
 /// The length of a mapping is a multiple of this, the largest common page size.
 const MAPPING_UNIT_BYTES: usize = 64 * 1024;
 /// The smallest page size of Linux: the step of touching pages.
@@ -177,7 +183,7 @@ impl LinuxMemory {
             // Best effort: a kernel without huge pages refuses, and has none.
             // SAFETY: this advice changes no content, and the range is our mapping.
             let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxNoHugepage) };
-        } else if is_large {
+        } else if is_large && length >= ASKED_BYTES_MIN {
             // Best effort: a kernel without huge pages refuses, and nothing is lost.
             // SAFETY: this advice changes no content, and the range is our mapping.
             let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxHugepage) };
@@ -388,6 +394,22 @@ unsafe impl Memory for LinuxMemory {
         }
         self.reserved_bytes
             .fetch_sub(counted_bytes(bytes), Ordering::Relaxed);
+    }
+
+    unsafe fn discard(&self, start: NonNull<u8>, bytes: usize) {
+        let is_set_aside = || self.account().huge.contains(&start.as_ptr().addr());
+        let Some(length) = mapped_bytes(bytes) else {
+            return;
+        };
+        // Who wants memory that is touched, or set aside for it, keeps it.
+        if bytes < MAPPING_BYTES_MIN || self.prefault || is_set_aside() {
+            return;
+        }
+        // Best effort: what stays is no harm.
+        // SAFETY: the whole of a mapping that was made here, private and anonymous, so that
+        // it reads as zeroes afterwards; nothing uses it meanwhile, says the caller.
+        let _ =
+            unsafe { rustix::mm::madvise(start.as_ptr().cast(), length, Advice::LinuxDontNeed) };
     }
 }
 

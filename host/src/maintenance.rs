@@ -4,8 +4,8 @@
 //! it doesn't. It is woken by who found no room, by a flush after which a merge
 //! waits, and by the first write after a rest: from then on it looks in now and
 //! then, until writes have paused. Then it drains what is left in memory into the
-//! trees, so that reads find one source, marks the log, gives back what of it is not
-//! needed and rests.
+//! trees, so that reads find one source, marks the log, gives back what of it and of the
+//! memory of memtables is not needed, and rests.
 //!
 //! Where nothing else is to be done it removes what has expired, at most once in a period,
 //! and not before the first entry does: for that it wakes from its rest, too. What has been
@@ -270,8 +270,8 @@ fn step(shared: &Shared) -> Next {
 
 /// When writes have paused: freezes what is in memory, begins a short segment, so that
 /// all others are free when that is merged, and has everything merged into the trees;
-/// when nothing is left gives back what the files don't need, and marks the log. `true`:
-/// nothing is left to do.
+/// when nothing is left gives back what files and empty memtables don't need, and marks the
+/// log. `true`: nothing is left to do.
 fn settle(shared: &Shared) -> bool {
     let engine = &shared.engine;
     let froze = engine.freeze_front();
@@ -284,7 +284,11 @@ fn settle(shared: &Shared) -> bool {
     match froze.and_then(|_| engine.drain()) {
         Ok(true) => false,
         Ok(false) if trims(shared) => false,
-        Ok(false) => match engine.mark().and_then(|()| engine.trim_log()) {
+        Ok(false) => match engine
+            .mark()
+            .and_then(|()| engine.trim_log())
+            .and_then(|_| engine.rest())
+        {
             Ok(_) => true,
             Err(EngineError::Busy | EngineError::LogFull) => false,
             Err(error) => {

@@ -38,4 +38,15 @@ pub unsafe trait Memory: Send + Sync {
     /// [`reserve`](Self::reserve) on this object that was not released yet, and
     /// nothing may use the memory any more.
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize, align: usize);
+
+    /// Tells that what stands in a whole reservation is not needed any more, so that the
+    /// system may have its memory until it is touched again. Each byte is then what it was,
+    /// or zero. A host that can't do that does nothing.
+    ///
+    /// # Safety
+    /// `start` and `bytes` MUST be those of a successful [`reserve`](Self::reserve) on this
+    /// object that was not released yet, and nothing may use the memory at the same time.
+    unsafe fn discard(&self, start: NonNull<u8>, bytes: usize) {
+        let _ = (start, bytes);
+    }
 }

@@ -22,7 +22,7 @@
 use super::make_run::MakeRun;
 use super::merge::{Merge, MergeFrom};
 use super::waiting::Oldest;
-use super::{Engine, Maintenance, STATE_FREE, STATE_MERGED};
+use super::{Engine, Maintenance, STATE_FREE, STATE_MERGED, STATE_RESTING};
 use crate::btree::{Change, Root, StoreSink};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
@@ -498,6 +498,31 @@ impl Engine {
         self.front
             .versions
             .end_readers_of(index, now_ms.saturating_sub(deadline_ms))
+    }
+
+    /// Lets the host have the memory of memtables that are free, until they are filled
+    /// again: for when writes have paused, since filling them takes longer then.
+    ///
+    /// # Errors
+    /// [`Error::Internal`], a defect of the engine.
+    pub fn rest(&self) -> Result<()> {
+        for slot in self.front.memtables.iter() {
+            {
+                // Who takes a free memtable holds it.
+                let _sequencer = self.sequencer.lock();
+                if slot.state.load(Ordering::Acquire) != STATE_FREE {
+                    continue;
+                }
+                slot.state.store(STATE_RESTING, Ordering::Release);
+            }
+            let mut writer = slot.memtable.writer().ok_or(Error::Internal(259))?;
+            // SAFETY: it was reset when it became free, with nobody near, and nobody comes
+            // near a memtable that is free but who takes it, which this state forbids.
+            unsafe { writer.discard() }
+            drop(writer);
+            slot.state.store(STATE_FREE, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Gives back memtables that are in runs or trees, and slots of runs that are in

@@ -104,6 +104,8 @@ const STATE_FREE: u8 = 0;
 const STATE_ACTIVE: u8 = 1;
 const STATE_FROZEN: u8 = 2;
 const STATE_MERGED: u8 = 3;
+/// Free, and nobody may take it just now.
+const STATE_RESTING: u8 = 4;
 
 /// What orders commits.
 struct Sequencer {

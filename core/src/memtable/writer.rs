@@ -84,6 +84,17 @@ impl<'a> Writer<'a> {
         unsafe { self.pen.reset() }
         self.memtable.clear_counters();
     }
+
+    /// As [`reset`](Self::reset), and lets the host have the arena's memory until it is
+    /// filled again.
+    ///
+    /// # Safety
+    /// As [`reset`](Self::reset).
+    pub unsafe fn discard(&mut self) {
+        // SAFETY: handed on to the caller, in its words.
+        unsafe { self.pen.discard() }
+        self.memtable.clear_counters();
+    }
 }
 
 /// A commit being written. Dropped before its first record it leaves nothing.

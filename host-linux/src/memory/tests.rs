@@ -114,23 +114,57 @@ fn field(lines: &[String], name: &str) -> String {
 #[test]
 fn mappings_are_what_was_wished_for() {
     let has_transparent = transparent_refusal().is_none();
-    for (huge_pages, flag) in [(HugePages::Off, "nh"), (HugePages::Asked, "hg")] {
+    // Of small mappings a huge page would be too large a part.
+    for (huge_pages, bytes, flag) in [
+        (HugePages::Off, ASKED_BYTES_MIN, Some("nh")),
+        (HugePages::Asked, ASKED_BYTES_MIN, Some("hg")),
+        (HugePages::Asked, ASKED_BYTES_MIN - MAPPING_UNIT_BYTES, None),
+    ] {
         let memory = LinuxMemory::new(&MachineWishes {
             huge_pages,
             ..MachineWishes::default()
         });
-        let bytes = 2 * MAPPING_BYTES_MIN;
         let start = memory.reserve(MemoryUse::Frames, bytes, 64).unwrap();
         let about = about_mapping("smaps", start);
         if has_transparent {
             let flags = field(&about, "VmFlags:");
-            assert!(flags.split(' ').any(|one| one == flag), "{flags}");
+            let found = flags.split(' ').find(|one| ["nh", "hg"].contains(one));
+            assert_eq!(found, flag, "{flags}");
         }
         assert_eq!(field(&about, "Rss:"), "0 kB");
         // SAFETY: the values of the reservation.
         unsafe { memory.release(start, bytes, 64) };
         assert!(memory.grants().refused.is_empty() || !has_transparent);
     }
+}
+
+#[test]
+fn discarded_memory_is_given_back_and_reads_as_zeroes() {
+    let bytes = 2 * MAPPING_BYTES_MIN + 1;
+    for prefault in [false, true] {
+        let memory = LinuxMemory::new(&MachineWishes {
+            prefault,
+            ..MachineWishes::default()
+        });
+        let start = memory.reserve(MemoryUse::Arena, bytes, 64).unwrap();
+        // SAFETY: the reservation has so many bytes, and nobody else uses it.
+        unsafe { start.write_bytes(7, bytes) };
+        // SAFETY: the values of the reservation, which nobody uses.
+        unsafe { memory.discard(start, bytes) };
+        let resident = field(&about_mapping("smaps", start), "Rss:");
+        assert_eq!(resident == "0 kB", !prefault, "{resident}");
+        // SAFETY: the last byte of the reservation.
+        let last = unsafe { start.add(bytes - 1).read() };
+        assert_eq!(last, if prefault { 7 } else { 0 });
+        // SAFETY: the values of the reservation.
+        unsafe { memory.release(start, bytes, 64) };
+    }
+    let memory = LinuxMemory::new(&MachineWishes::default());
+    let start = memory.reserve(MemoryUse::Arena, 100, 64).unwrap();
+    // SAFETY: the values of the reservation, which nobody uses.
+    unsafe { memory.discard(start, 100) };
+    // SAFETY: the values of the reservation.
+    unsafe { memory.release(start, 100, 64) };
 }
 
 #[test]

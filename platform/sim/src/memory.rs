@@ -121,6 +121,12 @@ impl SimMemory {
 // SAFETY: `alloc_zeroed` gives memory that is valid, zeroed, unaliased and
 // aligned as the layout says, and only a matching release frees it.
 unsafe impl Memory for SimMemory {
+    unsafe fn discard(&self, start: NonNull<u8>, bytes: usize) {
+        // What a host may do at worst, seen at once by who relies on what was there.
+        // SAFETY: the caller's: a reservation of so many bytes, which nobody uses.
+        unsafe { start.write_bytes(0, bytes) }
+    }
+
     fn reserve(&self, purpose: MemoryUse, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         let mut ledger = self.shared.ledger();
         ledger.reservations += 1;

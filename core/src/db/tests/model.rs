@@ -304,6 +304,7 @@ impl Run {
             90..=93 => self.cursor_walk(),
             94..=96 => self.snapshot(),
             97 => self.trim(),
+            98 if self.random.below(2) == 0 => self.engine.rest().unwrap(),
             98 => {
                 let _ = self.engine.freeze_front();
             }
