@@ -499,6 +499,10 @@ impl Engine {
             .zip(self.front.memtables.iter())
             .find(|(_, slot)| slot.state.load(Ordering::Acquire) == STATE_FREE);
         let (index, slot) = free.ok_or_else(full)?;
+        if let Ok(old) = self.memtable(sequencer.active) {
+            // Nobody else uses it before it is published.
+            slot.memtable.learn_from(&old.memtable);
+        }
         let before = self.front.versions.current();
         let below = match run {
             Some(run) => before.sources.with_newest(run).ok_or_else(full)?,

@@ -20,16 +20,15 @@ pub struct Cursor {
 /// A key to search for in several memtables.
 #[derive(Clone, Copy)]
 pub struct SoughtKey<'k> {
-    target: Target<'k>,
+    table: u32,
+    key: &'k [u8],
 }
 
 impl<'k> SoughtKey<'k> {
     /// The first key of a table at or after `key`.
     #[must_use]
     pub fn new(table: u32, key: &'k [u8]) -> Self {
-        Self {
-            target: Target::new(table, key, u64::MAX),
-        }
+        Self { table, key }
     }
 }
 
@@ -38,21 +37,30 @@ impl<'k> SoughtKey<'k> {
 #[derive(Clone, Copy)]
 pub struct KeySearch<'a> {
     search: Search<'a>,
+    /// The key's rank there: each memtable has ranks of its own.
+    rank: u32,
 }
 
 impl<'a> KeySearch<'a> {
     /// A search at its beginning.
     #[must_use]
     pub fn new(memtable: &'a Memtable, key: &SoughtKey<'_>) -> Self {
+        let target = memtable.target(key.table, key.key, u64::MAX);
         Self {
-            search: Search::new(&memtable.arena, &key.target),
+            search: Search::new(&memtable.arena, &target),
+            rank: target.rank(),
         }
+    }
+
+    fn target<'k>(&self, key: &SoughtKey<'k>) -> Target<'k> {
+        Target::ranked(self.rank, key.table, key.key, u64::MAX)
     }
 
     /// A step; `true` at the end, see [`Cursor::seek_found`].
     #[inline]
     pub fn step(&mut self, key: &SoughtKey<'_>) -> bool {
-        self.search.step(&key.target)
+        let target = self.target(key);
+        self.search.step(&target)
     }
 }
 
@@ -93,19 +101,19 @@ impl Cursor {
         key: &[u8],
         sequence: u64,
     ) -> bool {
-        let target = Target::new(table, key, sequence);
+        let target = memtable.target(table, key, sequence);
         self.stand(list::lower_bound(&memtable.arena, &target))
     }
 
     /// Moves to where a search in steps ended.
     pub fn seek_found(&mut self, search: KeySearch<'_>, key: &SoughtKey<'_>) -> bool {
-        self.stand(search.search.found(&key.target))
+        self.stand(search.search.found(&search.target(key)))
     }
 
     /// Moves to the oldest version of the last key before this one, which may be
     /// of an earlier table.
     pub fn seek_before(&mut self, memtable: &Memtable, table: u32, key: &[u8]) -> bool {
-        let target = Target::new(table, key, u64::MAX);
+        let target = memtable.target(table, key, u64::MAX);
         self.stand(list::last_before(&memtable.arena, &target))
     }
 
@@ -130,7 +138,7 @@ impl Cursor {
     pub fn prev(&mut self, memtable: &Memtable) -> bool {
         let node = self.node(memtable).and_then(|node| {
             let (table, key, sequence) = node.place();
-            list::last_before(&memtable.arena, &Target::new(table, key, sequence))
+            list::last_before(&memtable.arena, &memtable.target(table, key, sequence))
         });
         self.stand(node)
     }
@@ -173,8 +181,8 @@ impl Cursor {
         let node = self.node(memtable).and_then(|node| {
             let (table, key, _) = node.place();
             let (table, key, _) =
-                list::last_before(arena, &Target::new(table, key, u64::MAX))?.place();
-            list::lower_bound(arena, &Target::new(table, key, u64::MAX))
+                list::last_before(arena, &memtable.target(table, key, u64::MAX))?.place();
+            list::lower_bound(arena, &memtable.target(table, key, u64::MAX))
         });
         self.stand(node)
     }

@@ -4,19 +4,15 @@
 //! Heights come from a hash of the number of entries before, so that the same
 //! operations give the same bytes.
 //!
-//! A slot keeps, beside its link, the *rank* of the entry it links to: eight bits
-//! of the table and three bytes of the key, in an order that never contradicts
-//! that of the entries. So a search touches an entry only when it steps onto it,
+//! A slot keeps, beside its link, the *rank* of the entry it links to (`ranks`), in
+//! an order that never contradicts that of the entries. So a search touches an entry only when it steps onto it,
 //! or when ranks tie. `arena` tells why a rank read without a lock is never too
 //! low: a search that descends because of one has seen the list as it was a
 //! moment ago, which lacks only entries that its snapshot can't see.
 
 use super::arena::{Arena, Node, Pen, Rung};
-use crate::format::bytes::head_of;
+use super::ranks::Ranks;
 use core::cmp::Ordering;
-
-/// Tables from this number on share their eight bits, and differ in the rest.
-const TABLE_RANK_MAX: u32 = 255;
 
 /// So many levels above the lowest have half the entries of the one below; those
 /// above, which the processor's cache holds, a quarter. A step onto an entry is a
@@ -25,14 +21,6 @@ const TABLE_RANK_MAX: u32 = 255;
 /// more in sum. Measured: 25 % less time for a random insert or get than with
 /// quarters throughout, for 5 bytes more an entry.
 const DENSE_LEVELS: u32 = 4;
-
-/// The first bits of an entry's place in the order.
-pub(super) fn rank_of(table: u32, key: &[u8]) -> u32 {
-    match table.checked_sub(TABLE_RANK_MAX) {
-        None => table << 24 | head_of(key) >> 8,
-        Some(above) => TABLE_RANK_MAX << 24 | above.min(0x00FF_FFFF),
-    }
-}
 
 /// The height of the entry inserted after `count` others, of a list of `levels`.
 pub(super) fn height_of(count: u32, levels: u32) -> u32 {
@@ -65,14 +53,26 @@ pub(super) struct Target<'k> {
 }
 
 impl<'k> Target<'k> {
-    /// The version of a key with `sequence`; those with lower ones follow.
-    pub(super) fn new(table: u32, key: &'k [u8], sequence: u64) -> Self {
+    /// The version of a key with `sequence`, in a memtable with these ranks; those with
+    /// lower ones follow.
+    pub(super) fn new(ranks: &Ranks, table: u32, key: &'k [u8], sequence: u64) -> Self {
+        Self::ranked(ranks.of(table, key), table, key, sequence)
+    }
+
+    /// The same where the rank is known.
+    #[inline]
+    pub(super) fn ranked(rank: u32, table: u32, key: &'k [u8], sequence: u64) -> Self {
         Self {
-            rank: rank_of(table, key),
+            rank,
             table,
             key,
             sequence,
         }
+    }
+
+    /// Its rank.
+    pub(super) fn rank(&self) -> u32 {
+        self.rank
     }
 
     /// How `node` stands to this place, and whether it has the same table and key.
@@ -259,24 +259,32 @@ pub(super) fn last<'a>(top: Rung<'a>) -> Option<Node<'a>> {
     }
 }
 
-/// Sets the fingers to the predecessors of `target` on all levels. Before, they
-/// are those of the entry inserted last, or it itself; a target after it is
-/// found from there, by climbing as far as needed: `is_after_last` says so.
+/// Sets the fingers to the predecessors of `target` on the levels of an entry of
+/// `height`. Before, those that the pen vouches for are those of the entry inserted
+/// last, or it itself; a target after it is found from there, by climbing as far as
+/// needed: `is_after_last` says so. Another search begins in the directory, which has
+/// nothing to say of the levels above it: only tall entries need those.
 pub(super) fn place_fingers<'a>(
-    pen: &Pen<'a>,
-    top: Rung<'a>,
-    levels: u32,
+    pen: &mut Pen<'a>,
+    height: u32,
     target: &Target<'_>,
     is_after_last: bool,
 ) {
-    let start = if is_after_last {
-        let mut level = 0;
-        while level + 1 < levels && target.is_after_next(pen.finger(level)) {
+    let known = pen.finger_levels();
+    let mut level = 0;
+    if is_after_last && height <= known {
+        while level < known && target.is_after_next(pen.finger(level)) {
             level += 1;
         }
+    } else {
+        level = known;
+    }
+    let start = if level < known {
         pen.finger(level)
     } else {
-        top
+        let start = pen.start(target.rank, height);
+        pen.set_finger_levels(start.level() + 1);
+        start
     };
     search(start, target, |rung| pen.set_finger(rung));
 }

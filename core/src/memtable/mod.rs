@@ -5,10 +5,12 @@
 //! scan and walk without a lock. A reader never meets a half-written entry, and
 //! tells by sequence what it may see: the engine hands out a sequence to read at
 //! only after the commit was published. What was inserted stays as it is until
-//! the memtable is reset; memory is planned once and never given back.
+//! the memtable is reset; memory is planned once, and lent to the host at most while
+//! nothing stands in it (`Writer::discard`).
 //!
 //! - `arena`: layout, publication, soundness; all unsafe code.
-//! - `list`: order, search, heights. `cursor`: movement over all versions.
+//! - `list`: order, search, heights. `ranks`: what tells the order without the keys.
+//! - `cursor`: movement over all versions.
 //! - `ranges`: range tombstones, apart from the list. `filter`: which keys there may be.
 //! - `writer`: commits in; `commit_log`: commits out, in append order.
 //!
@@ -23,6 +25,7 @@ mod entry;
 mod filter;
 mod list;
 mod ranges;
+mod ranks;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -41,6 +44,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use arena::{Arena, COMMIT_HEADER_BYTES, ENTRY_HEADER_BYTES, RUNG_BYTES, TRAILER_BYTES_MAX};
 use filter::Filter;
 use list::Target;
+use ranks::Ranks;
 
 /// What a commit is made of, to tell whether it fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +84,7 @@ const RANGE_BYTES: u64 = 16;
 /// See the module.
 pub struct Memtable {
     arena: Arena,
+    ranks: Ranks,
     filter: Filter,
     range_bytes_max: u32,
     range_bytes: AtomicU32,
@@ -99,6 +104,7 @@ impl Memtable {
     pub fn new(budget: &mut Budget, arena_bytes: usize, range_bytes_max: u32) -> Result<Self> {
         Ok(Self {
             arena: Arena::new(budget, arena_bytes, list::levels_for(arena_bytes))?,
+            ranks: Ranks::new(),
             filter: Filter::none(),
             range_bytes_max,
             range_bytes: AtomicU32::new(0),
@@ -128,8 +134,16 @@ impl Memtable {
     /// Empties the memtable for its next life, with nobody else near; its memory
     /// stays. [`Writer::reset`] is for a memtable that is shared.
     pub fn reset(&mut self) {
+        self.learn_from(self);
         self.arena.clear_exclusive();
         self.clear_counters();
+    }
+
+    /// Has searches of its next life made quick for keys like those in `other`. For a
+    /// memtable that is empty, or emptied at once, and that nobody else uses yet.
+    pub fn learn_from(&self, other: &Self) {
+        let entries = other.points.load(Ordering::Relaxed);
+        self.ranks.learn(&other.arena, entries);
     }
 
     /// Whether a commit of `size` fits into what is left of the arena. An upper
@@ -154,7 +168,7 @@ impl Memtable {
     /// delete; range tombstones aren't asked, see [`lookup`](Self::lookup).
     #[must_use]
     pub fn get(&self, table: u32, key: &[u8], sequence: u64) -> Option<Entry<'_>> {
-        let target = Target::new(table, key, sequence);
+        let target = self.target(table, key, sequence);
         list::version(&self.arena, &target).map(|node| Entry { node })
     }
 
@@ -216,7 +230,7 @@ impl Memtable {
             .range_tombstones()
             .find(|entry| ranges::intersects(entry, table, from, to))
             .map_or(0, |entry| entry.sequence());
-        let target = Target::new(table, from, u64::MAX);
+        let target = self.target(table, from, u64::MAX);
         let mut next = list::lower_bound(&self.arena, &target);
         while let Some(node) = next {
             let (node_table, key, sequence) = node.place();
@@ -323,6 +337,11 @@ impl Memtable {
                 .sum();
             flat_bytes + above_first * RUNG_BYTES as u64 <= free_bytes
         }
+    }
+
+    /// A place to search for.
+    fn target<'k>(&self, table: u32, key: &'k [u8], sequence: u64) -> Target<'k> {
+        Target::new(&self.ranks, table, key, sequence)
     }
 
     fn clear_counters(&self) {

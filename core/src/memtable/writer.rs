@@ -10,7 +10,7 @@
 
 use super::arena::{CommitHead, Node, Pen};
 use super::entry::{Record, RecordKind};
-use super::list::{self, Target};
+use super::list;
 use super::{CommitSize, Memtable};
 use crate::error::KeySample;
 use crate::error::{Error, Limit, Result};
@@ -175,7 +175,7 @@ impl Commit<'_, '_> {
         pen.link(
             memtable.arena.range_sentinel(),
             node,
-            list::rank_of(record.table, record.key),
+            memtable.ranks.of(record.table, record.key),
         );
         let bytes = u32::try_from(super::range_bytes(record)).unwrap_or(u32::MAX);
         memtable.range_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -186,7 +186,7 @@ impl Commit<'_, '_> {
     fn insert_point(&mut self, record: &Record<'_>) -> Result<()> {
         let Writer { memtable, pen } = &mut *self.writer;
         let arena = &memtable.arena;
-        let target = Target::new(record.table, record.key, self.head.sequence);
+        let target = memtable.target(record.table, record.key, self.head.sequence);
         let (order, same_key) = match pen.finger(0).node() {
             Some(last) => target.compare(last),
             None => (cmp::Ordering::Greater, false),
@@ -197,17 +197,16 @@ impl Commit<'_, '_> {
                 key: KeySample::of(record.key),
             });
         }
-        list::place_fingers(pen, arena.top(), arena.levels(), &target, is_after_last);
         let count = memtable.points.load(Ordering::Relaxed);
         let height = list::height_of(count, arena.levels());
+        list::place_fingers(pen, height, &target, is_after_last);
         let node = append(pen, record, self.head.sequence, height)?;
         if memtable.filter.is_there() {
             let hash = filter_hash(record.table, record.key);
             memtable.filter.insert(hash);
         }
-        let rank = list::rank_of(record.table, record.key);
         for level in 0..height {
-            if let Some(rung) = pen.link(pen.finger(level), node, rank) {
+            if let Some(rung) = pen.link(pen.finger(level), node, target.rank()) {
                 pen.set_finger(rung);
             }
         }

@@ -107,6 +107,8 @@ pub(super) struct Arena {
     end: AtomicU32,
     tail: AtomicU32,
     finger: [AtomicU32; LEVELS_MAX],
+    /// How many of them, from the lowest on, belong together.
+    finger_levels: AtomicU32,
     directory: Directory,
 }
 
@@ -127,6 +129,7 @@ impl Arena {
             end: AtomicU32::new(0),
             tail: AtomicU32::new(0),
             finger: core::array::from_fn(|_| AtomicU32::new(0)),
+            finger_levels: AtomicU32::new(levels),
             directory: Directory::new(budget, bytes, levels)?,
         };
         arena.clear();
@@ -146,6 +149,7 @@ impl Arena {
         for finger in &self.finger {
             finger.store(0, Ordering::Relaxed);
         }
+        self.finger_levels.store(self.levels, Ordering::Relaxed);
         self.directory.clear();
         self.base_sequence.store(0, Ordering::Relaxed);
         self.tail.store(self.first(), Ordering::Relaxed);
@@ -458,6 +462,12 @@ impl<'a> Rung<'a> {
         for line in 0..4 {
             self.arena.region.prefetch(self.offset as usize + line * 64);
         }
+    }
+
+    /// Its level, from 0.
+    #[inline]
+    pub(super) fn level(self) -> u32 {
+        self.level
     }
 
     /// The level below; `None` on the lowest.

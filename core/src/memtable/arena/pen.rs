@@ -165,6 +165,27 @@ impl<'a> Pen<'a> {
         }
     }
 
+    /// Where a search for an entry of that rank begins which is to see all levels of an
+    /// entry of `height`.
+    pub(in crate::memtable) fn start(&self, rank: u32, height: u32) -> Rung<'a> {
+        if height <= directory::LEVEL + 1 {
+            self.arena.start(rank)
+        } else {
+            self.arena.top()
+        }
+    }
+
+    /// So many fingers, from the lowest on, are predecessors of the entry that was
+    /// inserted last, or it itself; those above may be of one before it.
+    pub(in crate::memtable) fn finger_levels(&self) -> u32 {
+        self.arena.finger_levels.load(Ordering::Relaxed)
+    }
+
+    /// So many are from here on.
+    pub(in crate::memtable) fn set_finger_levels(&mut self, levels: u32) {
+        self.arena.finger_levels.store(levels, Ordering::Relaxed);
+    }
+
     /// Remembers `rung` for its level.
     pub(in crate::memtable) fn set_finger(&self, rung: Rung<'a>) {
         let ours = core::ptr::eq(rung.arena, self.arena)
