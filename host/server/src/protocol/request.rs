@@ -315,17 +315,36 @@ impl RequestParser {
         self.complete = self.position;
     }
 
+    /// The number on the next line behind its first byte, and where the line after it
+    /// begins; no number: what stands there is none. `None`: the line has no end yet.
+    #[inline]
+    fn number(
+        &self,
+        buffer: &[u8],
+        too_long: ProtocolError,
+    ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
+        if let Some((number, bytes)) = short_number(&buffer[self.position..]) {
+            return Ok(Some((Some(number), self.position + bytes)));
+        }
+        let line = self.line(buffer, too_long)?;
+        Ok(line.map(|line| {
+            let number = buffer.get(line.start + 1..line.end).and_then(integer);
+            (number, Self::after_line(buffer, &line))
+        }))
+    }
+
     fn parse_count(&mut self, buffer: &[u8], limits: RequestLimits) -> Result<bool, ProtocolError> {
-        let Some(line) = self.line(buffer, ProtocolError::LongArgumentCount)? else {
+        let found = self.number(buffer, ProtocolError::LongArgumentCount)?;
+        let Some((count, after)) = found else {
             return Ok(false);
         };
-        let count = integer(&buffer[line.start + 1..line.end])
+        let count = count
             .filter(|count| *count <= ARGUMENTS_MAX)
             .ok_or(ProtocolError::ArgumentCount)?;
         if !limits.is_authenticated && count > UNAUTHENTICATED_ARGUMENTS_MAX {
             return Err(ProtocolError::UnauthenticatedArgumentCount);
         }
-        self.position = Self::after_line(buffer, &line);
+        self.position = after;
         if count <= 0 {
             // No command at all, which clients may send.
             self.complete = self.position;
@@ -343,22 +362,23 @@ impl RequestParser {
         let length = match self.length {
             Some(length) => length,
             None => {
-                let Some(line) = self.line(buffer, ProtocolError::LongArgumentLength)? else {
+                let found = self.number(buffer, ProtocolError::LongArgumentLength)?;
+                let Some((length, after)) = found else {
                     return Ok(false);
                 };
-                let first = buffer.get(line.start).copied().unwrap_or(b'\n');
+                let first = buffer.get(self.position).copied().unwrap_or(b'\n');
                 if first != b'$' {
                     return Err(ProtocolError::NotAnArgument(first));
                 }
                 let longest = i64::try_from(limits.argument_bytes_max).unwrap_or(i64::MAX);
-                let length = integer(&buffer[line.start + 1..line.end])
+                let length = length
                     .filter(|length| (0..=longest).contains(length))
                     .ok_or(ProtocolError::ArgumentLength)?;
                 if !limits.is_authenticated && length > UNAUTHENTICATED_ARGUMENT_BYTES_MAX {
                     return Err(ProtocolError::UnauthenticatedArgumentLength);
                 }
                 let length = usize::try_from(length).map_err(|_| ProtocolError::ArgumentLength)?;
-                self.position = Self::after_line(buffer, &line);
+                self.position = after;
                 self.length = Some(length);
                 length
             }
@@ -405,6 +425,22 @@ impl RequestParser {
             self.complete = after;
         }
         Ok(true)
+    }
+}
+
+/// The number of a line such as `$16`, and the line's length with its end: of up to three
+/// digits, as nearly all have. What else may stand there is looked at more closely.
+#[inline]
+fn short_number(line: &[u8]) -> Option<(i64, usize)> {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+    match *line {
+        [_, one, b'\r', b'\n', ..] => Some((digit(one)?, 4)),
+        [_, ten @ b'1'..=b'9', one, b'\r', b'\n', ..] => Some((digit(ten)? * 10 + digit(one)?, 5)),
+        [_, hundred @ b'1'..=b'9', ten, one, b'\r', b'\n', ..] => {
+            let tens = digit(hundred)? * 10 + digit(ten)?;
+            Some((tens * 10 + digit(one)?, 6))
+        }
+        _ => None,
     }
 }
 
@@ -613,6 +649,9 @@ mod tests {
             (b"*1\r\n$2000000000\r\n", LIMITS, "invalid bulk length"),
             (b"*1\r\n$16385\r\n", stranger, "unauthenticated bulk length"),
             (b"*1\r\nfoo\r\n", LIMITS, "expected '$', got 'f'"),
+            (b"*1\r\nf12\r\n", LIMITS, "expected '$', got 'f'"),
+            (b"*1\r\n\r\n", LIMITS, "expected '$', got '\r'"),
+            (b"*1\r\n$01\r\n", LIMITS, "invalid bulk length"),
             (&long, LIMITS, "too big inline request"),
             (&long_count, LIMITS, "too big mbulk count string"),
             (&long_length, LIMITS, "too big bulk count string"),
@@ -637,6 +676,28 @@ mod tests {
         assert_eq!(parser.commands(), 0);
         assert!(parser.arguments.capacity() < 16);
         assert_eq!(parser.lacking_bytes(&buffer), 1_000_000 + 2 - 3);
+    }
+
+    #[test]
+    fn short_numbers_are_what_the_longer_way_finds() {
+        let mut lines: Vec<String> = (0..1_200).map(|number| format!("${number}\r\n")).collect();
+        for odd in ["$", "$-1", "$01", "$001", "$1x", "$x1", "$1x1", "$ 1"] {
+            lines.push(format!("{odd}\r\n"));
+            lines.push(format!("{odd}\n"));
+        }
+        let mut short = 0;
+        for line in &lines {
+            let text = line[1..].trim_end_matches(['\r', '\n']);
+            if let Some((number, bytes)) = short_number(line.as_bytes()) {
+                assert_eq!(Some(number), integer(text.as_bytes()));
+                assert_eq!(bytes, line.len());
+                short += 1;
+            }
+            for end in 0..line.len() {
+                assert_eq!(short_number(&line.as_bytes()[..end]), None, "{line:?}");
+            }
+        }
+        assert_eq!(short, 1_000);
     }
 
     #[test]
