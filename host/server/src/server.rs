@@ -344,17 +344,15 @@ impl Server {
         }
     }
 
-    /// Counts a command that was run, notes it where it was slow, and tells those who
-    /// want to know of every one.
+    /// Notes a command that was run where it was slow, and tells those who want to know of
+    /// every one.
     pub fn note_command(
         &self,
         client: &Client,
         command: &'static Command,
         arguments: Arguments<'_>,
         took: Duration,
-        failed: bool,
     ) {
-        self.metrics.note_command(command, took, failed);
         self.slow_lines.note(client, command, took);
         let is_fast = command.flags.has(Flags::FAST);
         let event = if is_fast { "fast-command" } else { "command" };

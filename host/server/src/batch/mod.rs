@@ -12,6 +12,7 @@ use crate::client::{Client, ReplyMode};
 use crate::commands::{self, Call, Command, Flags, Operation};
 use crate::failure::Failure;
 use crate::logging::CommitTimes;
+use crate::observe::Tally;
 use crate::protocol::{Arguments, ReplyWriter, RequestParser};
 use crate::server::Server;
 use crate::store::{Change, Changes, Execution, View};
@@ -54,6 +55,7 @@ struct Batch<'b> {
     out: &'b mut Vec<u8>,
     scratch: &'b mut Scratch,
     clock: Clock,
+    tally: Tally<'b>,
     /// The next command.
     index: usize,
     end: usize,
@@ -80,6 +82,7 @@ pub async fn run(
         out,
         scratch,
         clock: Clock::new(),
+        tally: Tally::new(server.metrics()),
         index: first,
         end: parser.commands(),
         found: None,
@@ -247,6 +250,7 @@ impl<'b> Batch<'b> {
                 .unwatch(&mut self.client.watches);
             return self.replace_replies(first, begin, &failure);
         }
+        self.tally.tell();
         let committed = commit(writing, started, limit, |swapped| {
             server.store().set_tables(swapped);
         })
@@ -358,8 +362,9 @@ impl<'b> Batch<'b> {
             let progress = self.run_queue(state, begin);
             if matches!(progress, Progress::Done) {
                 let took = self.clock.last().duration_since(started);
+                self.tally.note(command, took, false);
                 self.server
-                    .note_command(self.client, command, arguments, took, false);
+                    .note_command(self.client, command, arguments, took);
             }
             return progress;
         }
@@ -382,6 +387,7 @@ impl<'b> Batch<'b> {
         arguments: Arguments<'_>,
     ) -> Progress {
         let begin = self.out.len();
+        self.tally.prepare(command);
         let outcome = self.call(state, command, arguments);
         let failed = match outcome {
             Ok(()) => {
@@ -408,8 +414,9 @@ impl<'b> Batch<'b> {
             }
         };
         let took = self.clock.lap();
+        self.tally.note(command, took, failed);
         self.server
-            .note_command(self.client, command, arguments, took, failed);
+            .note_command(self.client, command, arguments, took);
         match command.operation() {
             Some(operation) if state.transaction.is_none() => {
                 self.server.metrics().note_operation(operation, took);

@@ -97,13 +97,33 @@ impl Spread {
 
 /// What one command has cost.
 #[derive(Debug, Default)]
-struct Counters {
+pub struct Counters {
     calls: AtomicU64,
     failures: AtomicU64,
     refusals: AtomicU64,
     nanoseconds: AtomicU64,
     /// Made when the command is run for the first time.
     spread: OnceLock<Box<Spread>>,
+}
+
+impl Counters {
+    /// Counts calls, of which so many failed, that took so long together; how long each
+    /// took is noted by [`note_time`](Self::note_time).
+    pub fn note_calls(&self, calls: u64, failures: u64, took: Duration) {
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+        if failures > 0 {
+            self.failures.fetch_add(failures, Ordering::Relaxed);
+        }
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Notes how long a call took.
+    pub fn note_time(&self, took: Duration) {
+        self.spread
+            .get_or_init(|| Box::new(Spread::new()))
+            .note(took);
+    }
 }
 
 /// What one command has cost, at some time.
@@ -139,23 +159,9 @@ impl Default for CommandStatistics {
 }
 
 impl CommandStatistics {
-    /// Counts a command that was run.
-    pub fn note(&self, command: &Command, took: Duration, failed: bool) {
-        let Some(counters) = self.by_name.get(command.name) else {
-            return;
-        };
-        counters.calls.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            counters.failures.fetch_add(1, Ordering::Relaxed);
-        }
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        counters
-            .nanoseconds
-            .fetch_add(nanoseconds, Ordering::Relaxed);
-        counters
-            .spread
-            .get_or_init(|| Box::new(Spread::new()))
-            .note(took);
+    /// The counters of a command.
+    pub fn of(&self, command: &Command) -> Option<&Counters> {
+        self.by_name.get(command.name)
     }
 
     /// Counts a command that was refused before it ran.
@@ -247,7 +253,9 @@ mod tests {
     fn what_was_not_called_is_not_told() {
         let statistics = CommandStatistics::default();
         let get = commands::find(b"get").unwrap();
-        statistics.note(get, Duration::from_micros(5), true);
+        let counters = statistics.of(get).unwrap();
+        counters.note_calls(1, 1, Duration::from_micros(5));
+        counters.note_time(Duration::from_micros(5));
         statistics.note_refusal(get);
         let figures = statistics.figures();
         assert_eq!(figures.len(), 1);

@@ -3,6 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | `commands.rs` | what each command has cost |
+//! | `tally.rs` | the same, of a pipeline, until it is told to the counters |
 //! | `errors.rs` | which errors clients were told |
 //! | `slow_log.rs` | the slow commands themselves |
 //! | `latency.rs` | when events took long |
@@ -14,11 +15,13 @@ mod commands;
 mod errors;
 mod latency;
 mod slow_log;
+mod tally;
 
-pub use commands::{CommandFigures, CommandStatistics, Spread};
+pub use commands::{CommandFigures, CommandStatistics, Counters, Spread};
 pub use errors::ErrorStatistics;
 pub use latency::{Event, LatencyEvents, Sample};
 pub use slow_log::{SlowCommand, SlowLog, shown};
+pub use tally::Tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
