@@ -3,9 +3,10 @@
 //! # Protocol
 //! A connection puts the number of its commit and its waker among those who wait, and
 //! rouses one task. That task lets the reactor run everything else that is ready first,
-//! so that all clients whose requests came together are in, then awaits the newest of
-//! their tickets and wakes all whose commits are as safe by then: commits become so in
-//! their order. So a flush serves whoever came until it began, the thread that flushes
+//! again and again while that brings more commits, but no longer than a millisecond: so
+//! all clients are in whose requests came together, or while those were run. Then it
+//! awaits the newest of their tickets and wakes all whose commits are as safe by then:
+//! commits become so in their order. So a flush serves whoever came until it began, the thread that flushes
 //! wakes one task instead of fifty, and the fifty are woken by a thread of the reactor
 //! that then runs them. Where commits don't wait for a sync, the task writes them itself,
 //! as long as that waits for nothing.
@@ -18,7 +19,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+
+/// How long commits are gathered at most.
+const GATHER: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Waiting {
@@ -51,8 +56,7 @@ impl Acknowledgements {
         loop {
             self.rouse.notified().await;
             loop {
-                // Runs again when everything that is ready now has run.
-                tokio::task::yield_now().await;
+                self.gather().await;
                 let Some(newest) = self.lock().newest.take() else {
                     break;
                 };
@@ -66,6 +70,22 @@ impl Acknowledgements {
                     waker.wake();
                 }
             }
+        }
+    }
+
+    /// Lets the reactor run what is ready, and what becomes ready meanwhile, while that
+    /// brings more commits.
+    async fn gather(&self) {
+        let began = Instant::now();
+        let mut before = 0;
+        loop {
+            // Runs again when everything that is ready now has run.
+            tokio::task::yield_now().await;
+            let now = self.lock().wakers.len();
+            if now == before || began.elapsed() >= GATHER {
+                return;
+            }
+            before = now;
         }
     }
 
