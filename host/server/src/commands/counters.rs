@@ -82,7 +82,8 @@ fn decimal_sum(first: &[u8], second: &[u8]) -> Option<String> {
         if number == 0.0 {
             return Some(BigDecimal::default());
         }
-        BigDecimal::from_str(std::str::from_utf8(text).ok()?).ok()
+        let decimal = BigDecimal::from_str(std::str::from_utf8(text).ok()?);
+        decimal.or_else(|_| BigDecimal::try_from(number)).ok()
     };
     let sum = decimal(first)? + decimal(second)?;
     let sum = sum.with_scale_round(FRACTION_DIGITS, RoundingMode::HalfEven);
@@ -124,6 +125,7 @@ mod tests {
             ("17179869184", "1.5", Some("17179869185.5")),
             ("-0", "0", Some("0")),
             ("1e-400", "1", Some("1")),
+            ("0x10", "-0x1p-1", Some("15.5")),
             ("inf", "1", None),
             ("x", "1", None),
         ] {

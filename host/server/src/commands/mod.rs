@@ -496,10 +496,11 @@ const fn help_command(group: &'static str, name: &'static str, since: &'static s
         .told(since, "Tells what subcommands there are.", "O(1)")
 }
 
-/// Bytes as they can stand in an error, at most `length` of them.
+/// Bytes as they can stand in an error, at most `length` of them, up to a zero byte.
 fn shown(bytes: &[u8], length: usize) -> String {
     let bytes = &bytes[..bytes.len().min(length)];
-    String::from_utf8_lossy(bytes).into_owned()
+    let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 fn unknown(arguments: Arguments<'_>) -> Failure {

@@ -97,7 +97,7 @@ COMMANDS = [
     lambda: ["INCR", key()],
     lambda: ["DECRBY", key(), number()],
     lambda: ["INCRBY", key(), number()],
-    lambda: ["INCRBYFLOAT", "float", random.choice(["1", "0.5", "-2.5", "1e2", "abc", " 1"])],
+    lambda: ["INCRBYFLOAT", "float", random.choice(["1", "0.5", "-2.5", "1e2", "0x10", "abc", " 1"])],
     lambda: ["MGET", key(), key(), key()],
     lambda: ["MSET", key(), value(), key(), value()],
     lambda: ["MSETNX", key(), value(), key(), value()],
@@ -151,6 +151,7 @@ COMMANDS = [
     lambda: ["PUBSUB", random.choice(["NUMSUB", "NUMPAT", "CHANNELS", "FOO"])],
     lambda: ["PUBLISH", "channel", "message"],
     lambda: ["BOGUS"] + options(2),
+    lambda: ["BOGUS", "a\0b"],
     lambda: ["FLUSHDB", random.choice(["SYNC", "bogus"])],
 ]
 
