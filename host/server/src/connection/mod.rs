@@ -8,6 +8,10 @@
 //! bounded by that limit, the soft one on replies, and the longest single reply, and
 //! nobody waits for the other.
 //!
+//! A request whose begin has come must come whole within the time that a request may take,
+//! and the time that its bytes take at a slow rate: who sends a byte now and then is let go
+//! as well as who says nothing.
+//!
 //! Buffers grow with what a client sends and are given up when it is silent, so that ten
 //! thousand silent clients cost little.
 
@@ -18,7 +22,7 @@ use crate::server::Server;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
@@ -33,6 +37,8 @@ const KEPT_BYTES: usize = 16 * 1024;
 const MEMORY_STEP: Duration = Duration::from_millis(20);
 const MEMORY_STEPS_MIN: u64 = 50;
 const MEMORY_STEPS_MORE: u64 = 200;
+/// Bytes a second that a client sends of a long request at least.
+const REQUEST_BYTES_PER_SECOND_MIN: u32 = 16 * 1024;
 /// How long a client that is closed may take its last replies.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -54,6 +60,8 @@ enum End {
     ShuttingDown,
     /// It said nothing for too long.
     Idle,
+    /// It took too long to send a whole request.
+    SlowRequest,
     /// It didn't prove who it is in time.
     NoLogin,
     /// It sent more than it may have waiting.
@@ -85,6 +93,8 @@ struct Connection<R, W> {
     read_bytes: usize,
     /// The first command that was found and not run.
     next: usize,
+    /// When the begin of a request came that isn't whole yet.
+    unfinished_since: Option<Instant>,
     /// What its buffers take, as it was noted last.
     noted_bytes: usize,
     entry: Entry,
@@ -123,6 +133,7 @@ where
         sent: 0,
         read_bytes: READ_BYTES_MIN,
         next: 0,
+        unfinished_since: None,
         noted_bytes: 0,
         entry,
     };
@@ -140,9 +151,12 @@ where
 
 /// Ends when a client has been patiently waited for, if that has an end. A timer is made
 /// only where there is one, since this begins with each request.
-async fn silence(patience: Option<Duration>) {
+async fn silence(patience: Option<(Duration, End)>) -> End {
     match patience {
-        Some(patience) => tokio::time::sleep(patience).await,
+        Some((patience, end)) => {
+            tokio::time::sleep(patience).await;
+            end
+        }
         None => std::future::pending().await,
     }
 }
@@ -218,11 +232,7 @@ where
                 // What it has sent meanwhile may have made room for commands.
                 continue;
             }
-            let login = self.server.login_timeout(&self.client);
-            let login =
-                login.map(|limit| limit.saturating_sub(self.client.shared.connected.elapsed()));
-            let idle = self.server.idle_timeout(&self.client);
-            let patience = login.or(idle);
+            let patience = self.patience();
             tokio::select! {
                 biased;
                 written = self.writer.write(&self.out[self.sent..]), if waiting > 0 => {
@@ -242,11 +252,28 @@ where
                 Some(message) = self.messages.recv() => self.write_message(&message),
                 () = self.client.shared.wake.notified() => {}
                 _ = shutdown.changed() => {}
-                () = silence(patience) => {
-                    return if login.is_some() { End::NoLogin } else { End::Idle };
-                }
+                end = silence(patience) => return end,
             }
         }
+    }
+
+    /// How long the client is waited for from here on, if that has an end, and what it is
+    /// then.
+    fn patience(&self) -> Option<(Duration, End)> {
+        let login = self.server.login_timeout(&self.client).map(|limit| {
+            let left = limit.saturating_sub(self.client.shared.connected.elapsed());
+            (left, End::NoLogin)
+        });
+        let idle = self.server.idle_timeout(&self.client);
+        let idle = idle.map(|limit| (limit, End::Idle));
+        let request = self.unfinished_since.and_then(|since| {
+            let bytes = u32::try_from(self.input.len()).unwrap_or(u32::MAX);
+            let for_bytes = Duration::from_secs((bytes / REQUEST_BYTES_PER_SECOND_MIN).into());
+            let limit = self.server.limits().request_timeout()? + for_bytes;
+            Some((limit.saturating_sub(since.elapsed()), End::SlowRequest))
+        });
+        let all = [login, idle, request].into_iter().flatten();
+        all.min_by_key(|(left, _)| *left)
     }
 
     /// Runs what is whole, as far as its replies are taken.
@@ -288,6 +315,9 @@ where
             let found = self.parser.commands();
             let cut = self.parser.consume();
             self.input.drain(..cut);
+            if cut > 0 {
+                self.unfinished_since = None;
+            }
             if self.input.len() < KEPT_BYTES && self.input.capacity() > READ_BYTES_MAX * 2 {
                 // Room that a long value took.
                 self.input.shrink_to(KEPT_BYTES);
@@ -295,6 +325,9 @@ where
             self.next = 0;
             parsed.map_err(End::Protocol)?;
             if found == 0 {
+                if !self.input.is_empty() && self.unfinished_since.is_none() {
+                    self.unfinished_since = Some(Instant::now());
+                }
                 let shared = &self.client.shared;
                 shared
                     .input_bytes
@@ -457,6 +490,14 @@ where
                 tracing::info!(
                     client = client.id,
                     "a client was closed: it sent nothing for limits.idle_timeout_sec"
+                );
+            }
+            End::SlowRequest => {
+                let mut reply = ReplyWriter::new(&mut self.out, Version::Resp2);
+                reply.error("ERR the request took too long to come (limits.request_timeout_sec)");
+                tracing::info!(
+                    client = client.id,
+                    "a client was closed: it began a request and didn't end it in limits.request_timeout_sec"
                 );
             }
             End::NoLogin => {

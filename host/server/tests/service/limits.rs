@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A sample of `/metrics`.
 fn sample(service: &Service, name: &str) -> f64 {
@@ -229,6 +230,27 @@ fn clients_that_say_nothing_are_let_go() {
     let mut stream = connect(&service);
     assert_eq!(reply(&mut stream, "PING\r\n"), "+PONG");
     assert_eq!(until_closed(stream), "");
+    service.stop();
+}
+
+#[test]
+fn a_request_comes_whole_in_time_or_its_client_is_let_go() {
+    let directory = Directory::new();
+    let service = Service::start(&directory, &["limits.request_timeout_sec=1"]);
+    // Whole requests may come as seldom as they like.
+    let mut patient = connect(&service);
+    assert_eq!(reply(&mut patient, "PING\r\n"), "+PONG");
+    let mut dripping = connect(&service);
+    let started = Instant::now();
+    let mut sent = 0;
+    while started.elapsed() < PATIENCE && dripping.write_all(b"x").is_ok() {
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(took < PATIENCE, "{sent} bytes went through");
+    assert_eq!(reply(&mut patient, "PING\r\n"), "+PONG");
     service.stop();
 }
 

@@ -262,7 +262,9 @@ pub(super) const LIMITS: Section = Section {
             effect: Effect::Reload,
             documentation: "How long a command may take before it is given up with an error; 0 \
                             for as long as it takes. A write that was handed to the log counts \
-                            all the same.",
+                            all the same. A client that has sent the begin of a request and \
+                            not its end by then is closed; a long one has a second more for \
+                            each 16 KiB.",
         },
         Setting {
             section: "limits",
