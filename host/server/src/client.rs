@@ -1,5 +1,6 @@
 //! What the service knows of one client.
 
+use crate::access::User;
 use crate::protocol::{OwnedArguments, Version};
 use crate::store::WatchList;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,8 +50,8 @@ pub struct Client {
     pub database: usize,
     /// The version of the protocol.
     pub version: Version,
-    /// The user's name, once it is proved.
-    pub user: Option<Arc<str>>,
+    /// The user, once it is proved.
+    pub user: Option<Arc<User>>,
     /// The transaction under way.
     pub queue: Option<Queue>,
     /// The keys it watches.
@@ -404,7 +405,7 @@ impl Clients {
 impl Client {
     /// A client that has just come.
     #[must_use]
-    pub fn new(shared: Arc<SharedClient>, user: Option<Arc<str>>) -> Self {
+    pub fn new(shared: Arc<SharedClient>, user: Option<Arc<User>>) -> Self {
         Self {
             shared,
             database: 0,

@@ -4,7 +4,7 @@
 //! The control doesn't keep the service alive: when that closes its database, whoever
 //! asks is told that it ends.
 
-use crate::access::Access;
+use crate::access::ReadAccess;
 use crate::health::{self, Wanted};
 use crate::logging::Log;
 use crate::monitoring::figures::Figures;
@@ -218,8 +218,7 @@ impl Control {
         let old = server.settings();
         let new = Configuration::load(&self.sources).map_err(|errors| failed(&errors))?;
         let next = old.reloaded(&new).map_err(|errors| failed(&errors))?;
-        let password_file = next.configuration.security.password_file.as_deref();
-        let access = Access::read(password_file).map_err(|error| failed(&error))?;
+        let access = ReadAccess::read(&next.configuration).map_err(|error| failed(&error))?;
         // The first certificate needs a restart, a renewed one doesn't.
         if let (Some(tls), Some(settings)) = (server.tls(), &next.configuration.security.tls) {
             tls.reload(settings).map_err(|error| failed(&error))?;

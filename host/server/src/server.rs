@@ -1,8 +1,8 @@
 //! The service as its connections see it: the keyspace, the clients, the settings, the figures.
 
-use crate::access::Access;
+use crate::access::{Access, Denial, ReadAccess, User};
 use crate::care::RoomGuard;
-use crate::client::{Client, Clients};
+use crate::client::{Client, Clients, SharedClient};
 use crate::client_memory::ClientMemory;
 use crate::commands::{Command, Flags};
 use crate::failure::{Failure, FailureKind};
@@ -29,7 +29,7 @@ pub struct Server {
     device_readers: tokio::sync::Semaphore,
     metrics: Metrics,
     observations: Observations,
-    access: RwLock<Access>,
+    access: Access,
     tls: Option<Arc<Tls>>,
     /// When it was started.
     pub started: Instant,
@@ -80,7 +80,7 @@ impl Server {
             settings: RwLock::new(Arc::new(settings)),
             metrics,
             observations: Observations::default(),
-            access: RwLock::new(access),
+            access,
             tls,
             started: Instant::now(),
             started_at,
@@ -221,9 +221,8 @@ impl Server {
         }
         if let Some(most) = limits.connections_per_address_max {
             let ip = client.ip();
-            let of_address = |other: &Arc<crate::client::SharedClient>| {
-                other.address.is_some_and(|address| address.ip() == ip)
-            };
+            let of_address =
+                |other: &Arc<SharedClient>| other.address.is_some_and(|address| address.ip() == ip);
             if self
                 .clients
                 .list()
@@ -244,9 +243,28 @@ impl Server {
         self.tls.as_ref()
     }
 
-    /// Others may come in from here on; who is in stays.
-    pub fn set_access(&self, access: Access) {
-        *self.access.write().unwrap_or_else(PoisonError::into_inner) = access;
+    /// Others may come in from here on; who is in stays, unless there is no such user any
+    /// more.
+    pub fn set_access(&self, read: ReadAccess) {
+        for gone in self.access.replace(read) {
+            self.end_clients_of(gone.name(), |_| true);
+        }
+    }
+
+    /// The users.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Ends those connections of a user that `applies` to.
+    pub fn end_clients_of(&self, user: &str, applies: impl Fn(&SharedClient) -> bool) {
+        for client in self.clients.list() {
+            if client.labels().user == user && applies(&client) {
+                client.kill();
+                self.clients.remove(client.id);
+            }
+        }
     }
 
     /// How long a client may take until it has proved who it is.
@@ -255,17 +273,10 @@ impl Server {
         client.user.is_none().then_some(LOGIN)
     }
 
-    fn access(&self) -> Access {
-        self.access
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
     /// The user that everybody is who has proved nothing; `None`: a password is asked for.
     #[must_use]
-    pub fn user_of_strangers(&self) -> Option<Arc<str>> {
-        self.access().user_of_strangers()
+    pub fn user_of_strangers(&self) -> Option<Arc<User>> {
+        self.access.user_of_strangers()
     }
 
     /// The user that name and password prove: see [`Access::log_in`].
@@ -274,11 +285,51 @@ impl Server {
     /// What the client is told.
     pub fn log_in(
         &self,
+        client: &Client,
         user: &[u8],
         password: &[u8],
         is_short: bool,
-    ) -> Result<Arc<str>, Failure> {
-        self.access().log_in(user, password, is_short)
+    ) -> Result<Arc<User>, Failure> {
+        let outcome = self.access.log_in(user, password, is_short);
+        if outcome.is_err() {
+            let name = String::from_utf8_lossy(user);
+            // AUTH or HELLO.
+            let object = client.shared.labels().last_command;
+            self.note_denial(client, "auth", object.as_bytes(), &name);
+        }
+        outcome
+    }
+
+    fn note_denial(&self, client: &Client, reason: &'static str, object: &[u8], user: &str) {
+        let is_multi = client.queue.is_some();
+        let context = if is_multi { "multi" } else { "toplevel" };
+        let line = crate::commands::client_line(self, &client.shared);
+        self.access
+            .denials
+            .note(reason, context, object, user, line);
+    }
+
+    /// Whether the client's user may run the command with these words; notes it if not.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn check_access(
+        &self,
+        client: &Client,
+        command: &Command,
+        arguments: Arguments<'_>,
+    ) -> Result<(), Denial> {
+        let Some(user) = &client.user else {
+            return Ok(());
+        };
+        user.check(command, arguments).inspect_err(|denial| {
+            let (reason, object) = match denial {
+                Denial::Command => ("command", command.name.as_bytes()),
+                Denial::Key(place) => ("key", arguments.at(*place)),
+                Denial::Channel(place) => ("channel", arguments.at(*place)),
+            };
+            self.note_denial(client, reason, object, user.name());
+        })
     }
 
     /// Closes the database, when nobody else has a part in it any more.
@@ -306,10 +357,25 @@ impl Server {
         &self,
         client: &Client,
         command: &Command,
-        _arguments: Arguments<'_>,
+        arguments: Arguments<'_>,
     ) -> Result<(), Failure> {
         if client.user.is_none() && !command.flags.has(Flags::NO_AUTH) {
             return Err(Failure::reply("NOAUTH Authentication required."));
+        }
+        if let Err(denial) = self.check_access(client, command, arguments) {
+            let one_of = |what: &str| {
+                format!(
+                    "NOPERM this user has no permissions to access one of the {what} used as arguments"
+                )
+            };
+            return Err(Failure::reply(match denial {
+                Denial::Command => format!(
+                    "NOPERM this user has no permissions to run the '{}' command",
+                    command.name
+                ),
+                Denial::Key(_) => one_of("keys"),
+                Denial::Channel(_) => one_of("channels"),
+            }));
         }
         let listens = client.shared.subscriptions.load(Ordering::Relaxed) > 0;
         let may_listen = || {

@@ -1,6 +1,6 @@
 //! The service from its start to its end.
 
-use crate::access::{Access, PasswordFileError};
+use crate::access::{Access, AccessFileError, ReadAccess};
 use crate::connection::{self, Ends};
 use crate::engine;
 use crate::expire;
@@ -35,9 +35,9 @@ pub enum ServiceError {
     /// The database.
     #[error(transparent)]
     Database(#[from] lightning_db::Error),
-    /// The password file.
+    /// The file of the password or of the users.
     #[error(transparent)]
-    Password(#[from] PasswordFileError),
+    Access(#[from] AccessFileError),
     /// The certificate or its key.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -146,7 +146,7 @@ impl Service {
     /// What stands in the way, with the key or file at fault.
     pub async fn start(loaded: Loaded) -> Result<Self, ServiceError> {
         let configuration = loaded.configuration.clone();
-        let access = Access::read(configuration.security.password_file.as_deref())?;
+        let access = Access::new(ReadAccess::read(&configuration)?);
         let tls = configuration
             .security
             .tls

@@ -165,13 +165,22 @@ pub enum Problem {
     /// Other machines could come in without a password.
     #[error(
         "{bind}: other machines reach {address}, and nobody has to log in: set \
-         security.password_file, or write security.allow_unauthenticated = true"
+         security.password_file or security.acl_file, or write \
+         security.allow_unauthenticated = true"
     )]
     Unauthenticated {
         /// The addresses.
         bind: Assignment,
         /// The address that others reach.
         address: std::net::IpAddr,
+    },
+    /// A password beside a file of users, which has passwords of its own.
+    #[error("{password} and {users} don't go together: the file of users has their passwords")]
+    PasswordAndUsers {
+        /// The file of the password.
+        password: Assignment,
+        /// The file of the users.
+        users: Assignment,
     },
     /// Of certificate and key one is missing.
     #[error("{given} needs {missing}, too: the certificate and its private key go together")]
@@ -226,6 +235,7 @@ impl Problem {
             Self::Memory { limit: at, .. }
             | Self::PortsCollide { second: at, .. }
             | Self::Unauthenticated { bind: at, .. }
+            | Self::PasswordAndUsers { users: at, .. }
             | Self::TlsIncomplete { given: at, .. }
             | Self::TlsWithoutCertificate { port: at }
             | Self::SocketPath { socket: at, .. } => &at.origin,

@@ -63,8 +63,15 @@ fn check_memory(values: &Typed<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn check_access(values: &Typed<'_>, problems: &mut Vec<Problem>) {
-    let logs_in = values.path("security", "password_file").is_some();
-    if logs_in || values.is_on("security", "allow_unauthenticated") {
+    let is_given = |name| values.path("security", name).is_some();
+    let (has_password, has_users) = (is_given("password_file"), is_given("acl_file"));
+    if has_password && has_users {
+        problems.push(Problem::PasswordAndUsers {
+            password: assignment(values, "security", "password_file"),
+            users: assignment(values, "security", "acl_file"),
+        });
+    }
+    if has_password || has_users || values.is_on("security", "allow_unauthenticated") {
         return;
     }
     let bind = values.addresses("database", "bind");

@@ -445,8 +445,8 @@ fn other_machines_come_in_only_where_that_is_written() {
         problems(text),
         [
             "database.bind = \"127.0.0.1 10.0.0.1\" (/etc/c.toml line 2): other machines reach \
-             10.0.0.1, and nobody has to log in: set security.password_file, or \
-             write security.allow_unauthenticated = true"
+             10.0.0.1, and nobody has to log in: set security.password_file or \
+             security.acl_file, or write security.allow_unauthenticated = true"
         ]
     );
     for address in ["::", "0.0.0.0", "::ffff:10.0.0.1", "fe80::1"] {
@@ -456,13 +456,28 @@ fn other_machines_come_in_only_where_that_is_written() {
     for address in ["::1", "127.8.9.1", "::ffff:127.0.0.1"] {
         load(&format!("[database]\nbind = \"{address}\"\n"));
     }
-    for way in ["password_file = \"/p\"", "allow_unauthenticated = true"] {
+    for way in [
+        "password_file = \"/p\"",
+        "acl_file = \"/u\"",
+        "allow_unauthenticated = true",
+    ] {
         let loaded = load(&format!("{text}[security]\n{way}\n"));
         assert_eq!(
             loaded.configuration.database.bind[1],
             IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))
         );
     }
+}
+
+#[test]
+fn a_password_and_users_do_not_go_together() {
+    assert_eq!(
+        problems("[security]\npassword_file = \"/p\"\nacl_file = \"/u\"\n"),
+        [
+            "security.password_file = \"/p\" (/etc/c.toml line 2) and security.acl_file = \"/u\" \
+             (/etc/c.toml line 3) don't go together: the file of users has their passwords"
+        ]
+    );
 }
 
 #[test]

@@ -216,6 +216,8 @@ pub struct LimitsSettings {
 pub struct SecuritySettings {
     /// The file with the password.
     pub password_file: Option<PathBuf>,
+    /// The file with the users.
+    pub acl_file: Option<PathBuf>,
     /// Whether clients of other machines may come in without a password.
     pub allow_unauthenticated: bool,
     /// Whether clients may use DEBUG.
@@ -417,6 +419,7 @@ impl Typed<'_> {
         let port = self.port("security", "tls_port");
         SecuritySettings {
             password_file: self.path("security", "password_file"),
+            acl_file: self.path("security", "acl_file"),
             allow_unauthenticated: self.is_on("security", "allow_unauthenticated"),
             allow_debug: self.is_on("security", "allow_debug"),
             tls: certificate_file

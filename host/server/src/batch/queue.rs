@@ -1,6 +1,7 @@
 //! Transactions of a client: commands that are kept, and run together.
 
 use super::{Batch, Progress, State};
+use crate::access::Denial;
 use crate::commands::{self, Command, Flags};
 use crate::failure::Failure;
 use crate::protocol::{Arguments, ReplyWriter};
@@ -91,10 +92,25 @@ impl Batch<'_> {
     }
 
     fn run_queued(&mut self, state: &mut State<'_, '_>, arguments: Arguments<'_>) -> Progress {
-        match commands::resolve(arguments) {
-            Ok(command) => self.run_command(state, command, arguments),
-            Err(failure) => Progress::Broken(failure),
+        let command = match commands::resolve(arguments) {
+            Ok(command) => command,
+            Err(failure) => return Progress::Broken(failure),
+        };
+        // The user's rules may be others than when it was queued.
+        if let Err(denial) = self.server.check_access(self.client, command, arguments) {
+            let reason = match denial {
+                Denial::Command => "no permission to execute the command or subcommand",
+                Denial::Key(_) => "no permission to touch the specified keys",
+                Denial::Channel(_) => {
+                    "no permission to access one of the channels used as arguments to the command"
+                }
+            };
+            ReplyWriter::new(self.out, self.client.version).error(&format!(
+                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: {reason}"
+            ));
+            return Progress::Done;
         }
+        self.run_command(state, command, arguments)
     }
 
     fn abort_queue(&mut self, stopped: Progress) -> Progress {

@@ -223,7 +223,8 @@ fn kind_of(client: &SharedClient) -> Kind {
 
 /// A line of `CLIENT LIST`. Fields that the service doesn't know are 0; there are no
 /// descriptors to be told.
-fn line(server: &Server, client: &SharedClient) -> String {
+#[must_use]
+pub fn line(server: &Server, client: &SharedClient) -> String {
     let labels = client.labels().clone();
     let load = |count: &std::sync::atomic::AtomicUsize| count.load(Ordering::Relaxed);
     let subscriptions = load(&client.subscriptions);
@@ -308,7 +309,7 @@ fn list(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 /// Ends a connection; this one when it has its reply.
-fn end(call: &mut Call<'_, '_, '_>, client: &Arc<SharedClient>) {
+pub(super) fn end(call: &mut Call<'_, '_, '_>, client: &Arc<SharedClient>) {
     if client.id == call.client.shared.id {
         call.client.is_leaving = true;
     } else {
@@ -350,7 +351,7 @@ fn kill(call: &mut Call<'_, '_, '_>) -> Outcome {
                 address.is_some_and(|address| address.as_bytes() == value)
             });
         } else if call.is_word(index, "user") {
-            if value != b"default" {
+            if call.server.access().find(value).is_none() {
                 let name = shown(value, 128);
                 return Err(Failure::reply(format!("ERR No such user '{name}'")));
             }

@@ -1,6 +1,7 @@
 //! The connection itself: who it is, what it speaks, which database it is in.
 
 use super::{Call, Command, Flags, Keys, Outcome};
+use crate::access::User;
 use crate::client::ReplyMode;
 use crate::failure::Failure;
 use crate::protocol::{Version, integer};
@@ -89,14 +90,17 @@ fn auth(call: &mut Call<'_, '_, '_>) -> Outcome {
         3 => (call.at(1), call.at(2)),
         _ => return Err(Failure::SYNTAX),
     };
-    let user = call.server.log_in(user, password, call.count() == 2)?;
+    let user = call
+        .server
+        .log_in(call.client, user, password, call.count() == 2)?;
     set_user(call, user);
     call.reply.ok();
     Ok(())
 }
 
-fn set_user(call: &mut Call<'_, '_, '_>, user: Arc<str>) {
-    call.client.shared.labels().user = user.to_string();
+fn set_user(call: &mut Call<'_, '_, '_>, user: Arc<User>) {
+    user.name()
+        .clone_into(&mut call.client.shared.labels().user);
     call.client.user = Some(user);
 }
 
@@ -147,7 +151,7 @@ fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
         }
     }
     if let Some((user, password)) = login {
-        let user = call.server.log_in(user, password, false)?;
+        let user = call.server.log_in(call.client, user, password, false)?;
         set_user(call, user);
     }
     if call.client.user.is_none() {
@@ -218,7 +222,12 @@ fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.client.version = Version::Resp2;
     call.client.reply_mode = ReplyMode::On;
     call.client.user = call.server.user_of_strangers();
-    call.client.shared.labels().name.clear();
+    let name = call.client.user.as_ref().map_or("", |user| user.name());
+    {
+        let mut labels = call.client.shared.labels();
+        labels.name.clear();
+        name.clone_into(&mut labels.user);
+    }
     call.client.select(0);
     call.client.note_state();
     call.reply.set_version(Version::Resp2);

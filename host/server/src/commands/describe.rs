@@ -1,8 +1,10 @@
 //! `COMMAND`: what the list of commands says of them.
 
+use super::key_use::key_flags;
 use super::{Call, Command, Flags, Keys, Outcome, find, help_command, shown};
 use crate::failure::Failure;
 use crate::glob;
+use crate::protocol::Arguments;
 
 const ANY_TIME: Flags = Flags::LOADING.with(Flags::STALE);
 
@@ -114,15 +116,6 @@ fn write_info(call: &mut Call<'_, '_, '_>, command: &Command) {
     }
 }
 
-/// What a command does with its keys.
-fn key_flags(command: &Command) -> &'static [&'static str] {
-    if command.is_write() {
-        &["RW", "access", "update"]
-    } else {
-        &["RO", "access"]
-    }
-}
-
 /// Where the keys of a command are, as `COMMAND` says it since version 7.
 fn write_keys(call: &mut Call<'_, '_, '_>, command: &Command) {
     let reply = &mut *call.reply;
@@ -134,7 +127,8 @@ fn write_keys(call: &mut Call<'_, '_, '_>, command: &Command) {
     reply.set(1);
     reply.map(3);
     reply.bulk(b"flags");
-    let flags = key_flags(command);
+    let place = usize::try_from(first).unwrap_or(0);
+    let flags = key_flags(command, Arguments::default(), place);
     reply.set(flags.len());
     for flag in flags {
         reply.simple(flag);
@@ -276,7 +270,7 @@ fn keys(call: &mut Call<'_, '_, '_>, with_flags: bool) -> Outcome {
             call.reply.bulk(key);
             continue;
         }
-        let flags = key_flags(command);
+        let flags = key_flags(command, call.arguments.behind(2), place);
         call.reply.array(2);
         call.reply.bulk(key);
         call.reply.set(flags.len());

@@ -17,6 +17,7 @@ mod debug;
 mod describe;
 mod expiry;
 mod info;
+mod key_use;
 mod keys;
 mod latency;
 mod lcs;
@@ -30,6 +31,8 @@ mod transactions;
 mod users;
 
 pub use arguments::{float, non_negative};
+pub use clients::line as client_line;
+pub use key_use::key_use;
 
 use crate::client::Client;
 use crate::failure::Failure;

@@ -1,7 +1,9 @@
 //! `ACL`: who there is, and what they may do.
 
 use super::{Call, Command, Flags, Outcome, describe, find, help_command, resolve, shown};
+use crate::access::{CATEGORIES, DEFAULT_USER, Denial, RuleError, Rules, Selector};
 use crate::failure::Failure;
+use crate::protocol::ReplyWriter;
 
 const OPERATOR: Flags = Flags::ADMIN
     .with(Flags::NO_SCRIPT)
@@ -39,6 +41,13 @@ pub(super) const COMMANDS: &[Command] = &[part(
         "Lists categories, or the commands of one.",
     ),
     part(
+        "acl|deluser",
+        -3,
+        OPERATOR,
+        remove,
+        "Removes users and ends their connections.",
+    ),
+    part(
         "acl|dryrun",
         -4,
         OPERATOR,
@@ -61,6 +70,34 @@ pub(super) const COMMANDS: &[Command] = &[part(
         list,
         "Lists the users with what they may do.",
     ),
+    part(
+        "acl|load",
+        2,
+        OPERATOR.with(Flags::SLOW_HERE),
+        load,
+        "Reads the file of users again.",
+    ),
+    part(
+        "acl|log",
+        -2,
+        OPERATOR,
+        log,
+        "Tells what was refused lately, or forgets it.",
+    ),
+    part(
+        "acl|save",
+        2,
+        OPERATOR.with(Flags::SLOW_HERE),
+        save,
+        "Writes the users into their file.",
+    ),
+    part(
+        "acl|setuser",
+        -3,
+        OPERATOR,
+        set,
+        "Makes a user, or changes what they may do.",
+    ),
     part("acl|users", 2, OPERATOR, names, "Lists the users."),
     part(
         "acl|whoami",
@@ -71,57 +108,219 @@ pub(super) const COMMANDS: &[Command] = &[part(
     ),
 ])];
 
-/// The one user there is.
-const USER: &str = "default";
-
 fn who_am_i(call: &mut Call<'_, '_, '_>) -> Outcome {
     let user = call.client.user.clone();
-    call.reply.bulk(user.as_deref().unwrap_or(USER).as_bytes());
+    let name = user.as_ref().map_or(DEFAULT_USER, |user| user.name());
+    call.reply.bulk(name.as_bytes());
     Ok(())
 }
 
 fn names(call: &mut Call<'_, '_, '_>) -> Outcome {
-    call.reply.array(1);
-    call.reply.bulk(USER.as_bytes());
+    let users = call.server.access().list();
+    call.reply.array(users.len());
+    for user in users {
+        call.reply.bulk(user.name().as_bytes());
+    }
     Ok(())
 }
 
-/// What the user's flags are: on, and whether a password is asked for.
-fn has_password(call: &Call<'_, '_, '_>) -> bool {
-    call.server.user_of_strangers().is_none()
-}
-
 fn list(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let password = if has_password(call) { "" } else { " nopass" };
-    call.reply.array(1);
-    call.reply
-        .bulk(format!("user {USER} on{password} ~* &* +@all").as_bytes());
+    let users = call.server.access().list();
+    call.reply.array(users.len());
+    for user in users {
+        call.reply.bulk(user.line().as_bytes());
+    }
     Ok(())
 }
 
 fn user(call: &mut Call<'_, '_, '_>) -> Outcome {
-    if call.at(2) != USER.as_bytes() {
+    let Some(user) = call.server.access().find(call.at(2)) else {
         call.reply.null();
         return Ok(());
-    }
-    let has_password = has_password(call);
+    };
+    let rules = user.rules();
     let reply = &mut *call.reply;
     reply.map(6);
+    let flags = rules.flags();
     reply.bulk(b"flags");
-    reply.set(if has_password { 1 } else { 2 });
-    reply.bulk(b"on");
-    if !has_password {
-        reply.bulk(b"nopass");
+    reply.set(flags.len());
+    for flag in flags {
+        reply.bulk(flag.as_bytes());
     }
-    // The password is in a file of its own, and not told in any form.
+    let hashes = rules.hashes();
     reply.bulk(b"passwords");
-    reply.array(0);
-    for (name, rules) in [("commands", "+@all"), ("keys", "~*"), ("channels", "&*")] {
-        reply.bulk(name.as_bytes());
-        reply.bulk(rules.as_bytes());
+    reply.array(hashes.len());
+    for hash in hashes {
+        reply.bulk(hash.as_bytes());
+    }
+    let write = |reply: &mut ReplyWriter<'_>, selector: &Selector| {
+        for (name, text) in [
+            ("commands", selector.command_rules()),
+            ("keys", selector.key_rules()),
+            ("channels", selector.channel_rules()),
+        ] {
+            reply.bulk(name.as_bytes());
+            reply.bulk(text.as_bytes());
+        }
+    };
+    let (root, others) = match rules.selectors() {
+        [root, others @ ..] => (Some(root), others),
+        [] => (None, &[][..]),
+    };
+    if let Some(root) = root {
+        write(reply, root);
     }
     reply.bulk(b"selectors");
-    reply.array(0);
+    reply.array(others.len());
+    for selector in others {
+        reply.map(3);
+        write(reply, selector);
+    }
+    Ok(())
+}
+
+fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let is_wrong = |byte: u8| byte == 0 || byte.is_ascii_whitespace();
+    let name = std::str::from_utf8(call.at(2))
+        .ok()
+        .filter(|name| !name.bytes().any(is_wrong));
+    let name = name.ok_or(Failure::reply(
+        "ERR Usernames can't contain spaces or null characters",
+    ))?;
+    let access = call.server.access();
+    let before = access.find(call.at(2));
+    let mut rules = before
+        .as_ref()
+        .map_or_else(Rules::nothing, |user| Rules::clone(&user.rules()));
+    rules
+        .apply(call.arguments.from(3))
+        .map_err(|(rule, error)| {
+            let rule = shown(&rule, 256);
+            Failure::reply(match error {
+                RuleError::Parenthesis => format!("ERR {error} starting at '{rule}'."),
+                error => format!("ERR Error in ACL SETUSER modifier '{rule}': {error}"),
+            })
+        })?;
+    access.set(name, rules.clone());
+    // Who listens to what they may not any more doesn't hear it any more.
+    let clients = call.server.clients();
+    call.server.end_clients_of(name, |client| {
+        let listens_in_vain = |is_pattern| {
+            let names = clients.names_of(client.id, is_pattern);
+            let mut names = names.iter();
+            names.any(|channel| !rules.may_listen(channel, is_pattern))
+        };
+        before.is_some() && (listens_in_vain(false) || listens_in_vain(true))
+    });
+    call.reply.ok();
+    Ok(())
+}
+
+fn remove(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if call
+        .arguments
+        .from(2)
+        .any(|name| name == DEFAULT_USER.as_bytes())
+    {
+        return Err(Failure::reply("ERR The 'default' user cannot be removed"));
+    }
+    let mut count = 0;
+    for name in call.arguments.from(2) {
+        let Some(user) = call.server.access().remove(name) else {
+            continue;
+        };
+        count += 1;
+        end_connections(call, user.name());
+    }
+    call.reply.length(count);
+    Ok(())
+}
+
+/// Ends the connections of a user who is gone; this one when it has its reply.
+fn end_connections(call: &mut Call<'_, '_, '_>, user: &str) {
+    let own = call.client.shared.id;
+    call.server.end_clients_of(user, |client| client.id != own);
+    if call
+        .client
+        .user
+        .as_ref()
+        .is_some_and(|of| of.name() == user)
+    {
+        call.client.is_leaving = true;
+    }
+}
+
+const NO_FILE: Failure = Failure::Reply(std::borrow::Cow::Borrowed(
+    "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration.",
+));
+
+fn load(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let gone = call.server.access().load().map_err(|error| {
+        Failure::reply(format!(
+            "ERR {error} WARNING: ACL errors detected, no change to the previously active ACL rules was performed"
+        ))
+    })?;
+    for user in gone.ok_or(NO_FILE)? {
+        end_connections(call, user.name());
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+fn save(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let saved = call.server.access().save().map_err(|error| {
+        tracing::error!(%error, "the file of users was not written");
+        Failure::reply(
+            "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
+        )
+    })?;
+    if !saved {
+        return Err(NO_FILE);
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+/// Entries of the log that are told where nobody says how many.
+const LOG_ENTRIES: i64 = 10;
+
+fn log(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if call.count() > 3 {
+        return Err(super::not_understood(call));
+    }
+    let denials = &call.server.access().denials;
+    if call.is_word(2, "reset") {
+        denials.reset();
+        call.reply.ok();
+        return Ok(());
+    }
+    let count = match call.count() {
+        3 => call.integer(2)?,
+        _ => LOG_ENTRIES,
+    };
+    let entries = denials.newest(usize::try_from(count).unwrap_or(0));
+    let reply = &mut *call.reply;
+    reply.array(entries.len());
+    for entry in entries {
+        reply.map(7);
+        reply.bulk(b"count");
+        reply.integer(i64::try_from(entry.count).unwrap_or(i64::MAX));
+        let words = [
+            ("reason", entry.reason.as_bytes()),
+            ("context", entry.context.as_bytes()),
+            ("object", &entry.object[..]),
+            ("username", entry.user.as_bytes()),
+        ];
+        for (name, value) in words {
+            reply.bulk(name.as_bytes());
+            reply.bulk(value);
+        }
+        reply.bulk(b"age-seconds");
+        let age_ms = entry.last.elapsed().as_millis();
+        reply.double(f64::from(u32::try_from(age_ms).unwrap_or(u32::MAX)) / 1000.0);
+        reply.bulk(b"client-info");
+        reply.bulk(entry.client.as_bytes());
+    }
     Ok(())
 }
 
@@ -136,24 +335,19 @@ fn categories(call: &mut Call<'_, '_, '_>) -> Outcome {
         return Err(super::not_understood(call));
     }
     let Some(wanted) = call.arguments.get(2) else {
-        let mut categories: Vec<&str> = every_command().flat_map(Command::categories).collect();
-        categories.sort_unstable();
-        categories.dedup();
-        call.reply.array(categories.len());
-        for category in categories {
+        call.reply.array(CATEGORIES.len());
+        for category in CATEGORIES {
             call.reply.bulk(category.as_bytes());
         }
         return Ok(());
     };
-    let is_in = |command: &&Command| {
-        let mut categories = command.categories();
-        categories.any(|category| category.as_bytes().eq_ignore_ascii_case(wanted))
-    };
-    let commands: Vec<&Command> = every_command().filter(is_in).collect();
-    if commands.is_empty() {
+    let is_it = |category: &&&str| category.as_bytes().eq_ignore_ascii_case(wanted);
+    let Some(wanted) = CATEGORIES.iter().find(is_it) else {
         let name = shown(wanted, 128);
         return Err(Failure::reply(format!("ERR Unknown category '{name}'")));
-    }
+    };
+    let is_in = |command: &&Command| command.categories().any(|category| category == *wanted);
+    let commands: Vec<&Command> = every_command().filter(is_in).collect();
     call.reply.array(commands.len());
     for command in commands {
         call.reply.bulk(command.name.as_bytes());
@@ -162,14 +356,26 @@ fn categories(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 fn dry_run(call: &mut Call<'_, '_, '_>) -> Outcome {
-    if call.at(2) != USER.as_bytes() {
+    let Some(user) = call.server.access().find(call.at(2)) else {
         let name = shown(call.at(2), 128);
         return Err(Failure::reply(format!("ERR User '{name}' not found")));
-    }
+    };
     let arguments = call.arguments.behind(3);
     find(arguments.at(0)).ok_or_else(|| describe::not_found(arguments.at(0)))?;
-    resolve(arguments)?;
-    call.reply.ok();
+    let command = resolve(arguments)?;
+    let told = match user.check(command, arguments) {
+        Ok(()) => {
+            call.reply.ok();
+            return Ok(());
+        }
+        Err(Denial::Command) => format!("run the '{}' command", command.name),
+        Err(Denial::Key(place)) => format!("access the '{}' key", shown(arguments.at(place), 128)),
+        Err(Denial::Channel(place)) => {
+            format!("access the '{}' channel", shown(arguments.at(place), 128))
+        }
+    };
+    let told = format!("This user has no permissions to {told}");
+    call.reply.bulk(told.as_bytes());
     Ok(())
 }
 

@@ -109,7 +109,7 @@ where
     let (shared, messages) = server.clients().add(ends.client, ends.local);
     let user = server.user_of_strangers();
     if let Some(user) = &user {
-        shared.labels().user = user.to_string();
+        user.name().clone_into(&mut shared.labels().user);
     }
     let is_stranger = user.is_none();
     if is_stranger {

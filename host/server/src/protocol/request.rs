@@ -152,7 +152,7 @@ pub struct RequestParser {
 }
 
 /// The arguments of one command, its name first.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Arguments<'b> {
     buffer: &'b [u8],
     places: &'b [Place],

@@ -1,5 +1,6 @@
 //! The service as a process, as its clients and those who operate it meet it.
 
+mod access;
 mod deployment;
 mod durability;
 mod expiry;

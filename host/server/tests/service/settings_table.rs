@@ -109,6 +109,11 @@ const SEEN: &[(&str, &str, &str)] = &[
     ("monitoring.slowlog_max_len", LIMITS, SLOW),
     ("monitoring.latency_monitor_threshold_ms", LIMITS, SLOW),
     ("security.password_file", LIMITS, STRANGERS),
+    (
+        "security.acl_file",
+        "server/tests/service/access.rs",
+        "users_of_a_file_do_what_they_may",
+    ),
     ("security.allow_unauthenticated", LIMITS, STRANGERS),
     ("security.allow_debug", LIMITS, SLOW),
     ("security.tls_cert_file", LIMITS, TLS),

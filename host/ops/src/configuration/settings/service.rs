@@ -20,6 +20,21 @@ pub(super) const SECURITY: Section = Section {
         },
         Setting {
             section: "security",
+            name: "acl_file",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_ACL_FILE"],
+            kind: Kind::Path,
+            default: DefaultValue::Unset,
+            effect: Effect::Reload,
+            documentation: "A file with the users, a line each as `ACL LIST` tells them: who \
+                            they are, how they log in, and which commands, keys and channels \
+                            they may use. A user `default` that it doesn't name is off. `ACL \
+                            LOAD` and a reload read it again, `ACL SAVE` writes it. It takes \
+                            the place of `password_file`, and is refused where others than its \
+                            owner and group may read it.",
+        },
+        Setting {
+            section: "security",
             name: "allow_unauthenticated",
             also_in: &[],
             variables: &["LIGHTNING_DB_ALLOW_UNAUTHENTICATED"],
