@@ -18,6 +18,9 @@ pub(super) const COMMANDS: &[Command] = &[Command::new("server", "debug", -2, re
         "Depends on the subcommand",
     )
     .subcommands(&[
+        Command::new("server", "debug|error", 3, error)
+            .flags(OPERATOR)
+            .told("1.0.0", "Answers with an error of these words.", "O(1)"),
         help_command("server", "debug|help", "1.0.0"),
         Command::new("server", "debug|sleep", 3, sleep)
             .flags(OPERATOR)
@@ -31,12 +34,24 @@ fn refuse(_: &mut Call<'_, '_, '_>) -> Outcome {
 /// The longest that a client may wait.
 const SLEEP_S_MAX: f64 = 3600.0;
 
-fn sleep(call: &mut Call<'_, '_, '_>) -> Outcome {
-    if !call.server.settings().configuration.security.allow_debug {
-        return Err(Failure::reply(
+fn check_allowed(call: &Call<'_, '_, '_>) -> Outcome {
+    if call.server.settings().configuration.security.allow_debug {
+        Ok(())
+    } else {
+        Err(Failure::reply(
             "ERR DEBUG command not allowed: security.allow_debug is false",
-        ));
+        ))
     }
+}
+
+fn error(call: &mut Call<'_, '_, '_>) -> Outcome {
+    check_allowed(call)?;
+    let message = String::from_utf8_lossy(call.at(2)).into_owned();
+    Err(Failure::reply(message))
+}
+
+fn sleep(call: &mut Call<'_, '_, '_>) -> Outcome {
+    check_allowed(call)?;
     let seconds = float(call.at(2)).ok_or(Failure::NOT_A_FLOAT)?;
     let time = Duration::from_secs_f64(seconds.clamp(0.0, SLEEP_S_MAX));
     // Its own thread waits; other clients go on, as the service has several.
