@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::tls::Tls;
 use lightning_ops::configuration::Loaded;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,6 +40,8 @@ pub struct Server {
     random: AtomicU64,
     slow_lines: SlowLines,
     room: RoomGuard,
+    /// How many clients the process's limit of open files has room for.
+    connections_room: AtomicU32,
     shutdown: tokio::sync::watch::Sender<bool>,
 }
 
@@ -49,6 +51,9 @@ const STRING_BYTES_MAX: u64 = 512 << 20;
 /// Threads that wait for the device for commands that only read. More of them would not
 /// make it faster, and each takes memory of its own.
 const DEVICE_READERS_MAX: usize = 8;
+
+/// Descriptors besides one for each client: files, sockets, pipes.
+pub(crate) const OWN_FILES: u64 = 64;
 
 /// How long a client may take until it has proved who it is, where it has to.
 const LOGIN: Duration = Duration::from_secs(30);
@@ -88,6 +93,7 @@ impl Server {
             random: AtomicU64::new(seed),
             slow_lines: SlowLines::default(),
             room: RoomGuard::default(),
+            connections_room: AtomicU32::new(u32::MAX),
             shutdown,
         };
         let run_id = (0..5)
@@ -210,7 +216,7 @@ impl Server {
         let settings = self.settings();
         let limits = &settings.configuration.limits;
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-        if self.clients.count() >= count(limits.connections_max) {
+        if self.clients.count() >= count(self.connections_max()) {
             return Err("-ERR max number of clients reached\r\n");
         }
         if self.user_of_strangers().is_none() {
@@ -235,6 +241,23 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// How many clients may be connected: as many as is set, and no more than there are
+    /// descriptors for. Past those no client could even be told that it is refused, and the
+    /// engine couldn't make a segment of its log.
+    #[must_use]
+    pub fn connections_max(&self) -> u32 {
+        let set = self.settings().configuration.limits.connections_max;
+        set.min(self.connections_room.load(Ordering::Relaxed))
+    }
+
+    /// Tells how many files this process may open, clients included; answers whether that
+    /// is enough for as many clients as are set.
+    pub fn set_files_max(&self, files_max: u64) -> bool {
+        let room = u32::try_from(files_max.saturating_sub(OWN_FILES)).unwrap_or(u32::MAX);
+        self.connections_room.store(room.max(1), Ordering::Relaxed);
+        self.settings().configuration.limits.connections_max <= room
     }
 
     /// How TLS is spoken, where it is.

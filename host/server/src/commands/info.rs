@@ -123,10 +123,9 @@ fn server(call: &mut Call<'_, '_, '_>, lines: &mut Lines) -> Outcome {
 
 fn clients(call: &mut Call<'_, '_, '_>, lines: &mut Lines) -> Outcome {
     let clients = call.server.clients().list();
-    let limits = &call.server.settings().configuration.limits;
     let load = |count: &std::sync::atomic::AtomicUsize| count.load(Ordering::Relaxed);
     lines.put("connected_clients", clients.len());
-    lines.put("maxclients", limits.connections_max);
+    lines.put("maxclients", call.server.connections_max());
     let input = clients.iter().map(|client| load(&client.input_bytes)).max();
     lines.put("client_recent_max_input_buffer", input.unwrap_or(0));
     let output = clients

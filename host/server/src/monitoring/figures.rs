@@ -203,7 +203,7 @@ fn limits_of(
     Limits {
         memory_bytes: database.max_memory_bytes.unwrap_or_else(of_machine),
         is_memory_configured: database.max_memory_bytes.is_some(),
-        connections: limits.connections_max.into(),
+        connections: server.connections_max().into(),
         transactions: limits.active_transactions_max.into(),
         memtables: database.memtables.into(),
         cache_bytes: database.cache_bytes,

@@ -163,6 +163,16 @@ async fn serve(
     let service = Service::start(loaded)
         .await
         .map_err(|error| error.to_string())?;
+    if let Some(files_max) = files_max
+        && !service.server().set_files_max(files_max)
+    {
+        tracing::warn!(
+            files_max,
+            connections_max = service.server().connections_max(),
+            "fewer clients than limits.max_connections will be served: this process may not \
+             open more files; raise LimitNOFILE"
+        );
+    }
     let surroundings = Surroundings::start(&service, &configuration, sources, log).await?;
     let of_database = service.server().store().database().machine_grants();
     let grants = hardware::all_grants(pinned, of_database, &configuration);

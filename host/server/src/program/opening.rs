@@ -3,12 +3,10 @@
 
 use super::surroundings::Surroundings;
 use super::{PROGRAM, Service};
+use crate::server::OWN_FILES;
 use lightning_db::MachineGrants;
 use lightning_ops::configuration::{Configuration, WalSyncMode};
 use std::net::SocketAddr;
-
-/// Descriptors besides one for each client: files, sockets, pipes.
-const OWN_FILES: u64 = 64;
 
 /// The line, without its break: words and then `name=value`, a space between.
 pub(super) fn line(
@@ -42,7 +40,10 @@ pub(super) fn line(
         ("page_bytes", statistics.page_bytes.to_string()),
         ("compression", statistics.compression.to_string()),
         ("durability", durability(configuration)),
-        ("max_connections", limits.connections_max.to_string()),
+        (
+            "max_connections",
+            service.server().connections_max().to_string(),
+        ),
         (
             "max_transactions",
             limits.active_transactions_max.to_string(),
@@ -62,7 +63,8 @@ pub(super) fn line(
             parts.push(("open_files", most.to_string()));
             if most < wanted {
                 refused.push(format!(
-                    "{wanted} open files for max_connections: raise LimitNOFILE"
+                    "{wanted} open files for {} connections: raise LimitNOFILE",
+                    limits.connections_max
                 ));
             }
         }

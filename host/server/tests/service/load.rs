@@ -3,7 +3,7 @@
 use crate::support::{Directory, PATIENCE, Service, arguments, eventually, program};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,6 +84,47 @@ fn ten_thousand_clients_are_served_and_one_more_is_told_why_not() {
     });
     drop(clients);
     service.stop();
+}
+
+#[test]
+fn with_few_descriptors_fewer_clients_are_served_and_the_others_told() {
+    let directory = Directory::new();
+    let mut words = arguments(&["limits.max_connections=1000"]);
+    words.extend(["--data", "data"]);
+    let plain = program(&directory, &words);
+    // 64 of them are the service's own.
+    let mut limited = Command::new("/bin/sh");
+    limited
+        .args(["-c", "ulimit -n 104 && exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .env_clear()
+        .env("HOME", directory.path())
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let service = Service::of(limited);
+    assert_eq!(service.part("open_files"), "104");
+    assert_eq!(service.part("max_connections"), "40");
+    let clients: Vec<TcpStream> = (0..40).map(|_| connect(&service)).collect();
+    for client in &clients {
+        assert_eq!(ask(client, "PING\r\n"), "+PONG");
+    }
+    for _ in 0..200 {
+        let one_more = connect(&service);
+        assert_eq!(line(&one_more), "-ERR max number of clients reached");
+    }
+    // Segments of the log are files, too: some memtables of writes take several.
+    let value = "v".repeat(100_000);
+    for (number, client) in clients.iter().cycle().take(200).enumerate() {
+        assert_eq!(ask(client, &set(&format!("key:{number}"), &value)), "+OK");
+    }
+    let (_, figures) = service.get("health", "/health");
+    assert!(figures.contains("healthy"), "{figures}");
+    drop(clients);
+    let told = service.stop();
+    assert!(told.contains("raise LimitNOFILE"), "{told}");
 }
 
 #[test]

@@ -216,7 +216,8 @@ pub(super) const LIMITS: Section = Section {
             default: DefaultValue::Integer(1_000),
             effect: Effect::Reload,
             documentation: "Clients that may be connected at once; one more is told so and let \
-                            go. Each takes a file descriptor and some KiB.",
+                            go. Each takes a file descriptor and some KiB: fewer are served \
+                            where the process may not open so many files.",
         },
         Setting {
             section: "limits",
