@@ -5,8 +5,12 @@
 
 #[path = "../tests/support/golden.rs"]
 mod golden;
+#[path = "../tests/support/golden_runs.rs"]
+#[expect(dead_code, reason = "what is expected is compared by the tests")]
+mod golden_runs;
 
 use golden::Stage;
+use lightning_platform::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,6 +30,20 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
                 std::fs::copy(entry.path(), to.join(part).join(entry.file_name()))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Writes what has runs, as the simulated storage has it at the end.
+fn write_runs(to: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    std::fs::create_dir_all(to.join("wal"))?;
+    let storage = golden_runs::write(crc32c::crc32c_append)?;
+    for file in storage.files() {
+        let path = match file {
+            File::Pages => to.join("pages.ldb"),
+            File::Log(slot) => to.join("wal").join(format!("{slot:08}.wal")),
+        };
+        std::fs::write(path, storage.file_bytes(file).unwrap_or_default())?;
     }
     Ok(())
 }
@@ -58,5 +76,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     golden::check(&database, Stage::Logged);
     drop(database);
     std::fs::remove_dir_all(&work)?;
-    Ok(())
+    write_runs(&to.join("runs"))
 }
