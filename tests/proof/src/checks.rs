@@ -3,6 +3,7 @@
 mod engine_allocations;
 mod engine_bit_flip;
 mod engine_every_byte;
+mod engine_failed_sync;
 mod engine_foreign;
 mod engine_full_disk;
 mod engine_io_error;
@@ -53,6 +54,7 @@ pub const CHECKS: &[Check] = &[
     engine_power_cut::CHECK,
     engine_sequences::CHECK,
     engine_recovery_cuts::CHECK,
+    engine_failed_sync::CHECK,
     engine_io_error::CHECK,
     engine_full_disk::CHECK,
     engine_memory::CHECK,
