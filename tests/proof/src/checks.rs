@@ -9,6 +9,7 @@ mod engine_full_disk;
 mod engine_io_error;
 mod engine_isolation;
 mod engine_memory;
+mod engine_memory_open;
 mod engine_model;
 mod engine_power_cut;
 mod engine_recovery_cuts;
@@ -58,6 +59,7 @@ pub const CHECKS: &[Check] = &[
     engine_io_error::CHECK,
     engine_full_disk::CHECK,
     engine_memory::CHECK,
+    engine_memory_open::CHECK,
     engine_allocations::CHECK,
     engine_bit_flip::CHECK,
     engine_every_byte::CHECK,
