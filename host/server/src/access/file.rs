@@ -58,7 +58,10 @@ pub(super) fn password(path: &Path) -> Result<Vec<u8>, AccessFileError> {
 
 /// The users by name. All lines that are wrong are told.
 pub(super) fn users(path: &Path) -> Result<BTreeMap<Arc<str>, Rules>, AccessFileError> {
-    let text = read(path)?;
+    users_in(path, &read(path)?)
+}
+
+fn users_in(path: &Path, text: &[u8]) -> Result<BTreeMap<Arc<str>, Rules>, AccessFileError> {
     let mut users = BTreeMap::new();
     let mut problems = Vec::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -125,34 +128,21 @@ mod tests {
     use super::*;
     use crate::test_directory::TestDirectory;
 
-    fn file(directory: &TestDirectory, text: &str) -> PathBuf {
-        let path = directory.path().join("users");
-        std::fs::create_dir_all(directory.path()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            let rights = std::fs::Permissions::from_mode(0o640);
-            std::fs::set_permissions(&path, rights).unwrap();
-        }
-        path
-    }
-
     #[test]
     fn users_are_read_and_every_wrong_line_is_told() {
-        let directory = TestDirectory::new("users");
-        let path = file(&directory, "# all\n\nuser a on >x ~* +get\r\nuser b off\n");
-        let read = users(&path).unwrap();
+        let path = Path::new("/users");
+        let text = b"# all\n\nuser a on >x ~* +get\r\nuser b off\n";
+        let read = users_in(path, text).unwrap();
         let names: Vec<&str> = read.keys().map(|name| &**name).collect();
         // Who is not named can't come in.
         assert_eq!(names, ["a", "b", "default"]);
         assert!(read["a"].admits(b"x"));
         assert!(!read["default"].lets_everybody_in());
 
-        let path = file(&directory, "user a +bogus\nfoo\nuser b\nuser b on\nuser\n");
-        let told = users(&path).unwrap_err().to_string();
+        let text = b"user a +bogus\nfoo\nuser b\nuser b on\nuser\n";
+        let told = users_in(path, text).unwrap_err().to_string();
         for part in [
-            "line 1: '+bogus'",
+            "/users: line 1: '+bogus'",
             "line 2: it",
             "line 4: the user 'b'",
             "line 5",
@@ -163,11 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_keeps_the_rights_of_the_file() {
+    fn what_is_written_takes_the_place_of_the_file() {
         let directory = TestDirectory::new("users-written");
-        let path = file(&directory, "user a on\n");
+        let path = directory.path().join("users");
+        std::fs::write(&path, "user a on\n").unwrap();
+        let rights = std::fs::metadata(&path).unwrap().permissions();
         write(&path, "user b on\n").unwrap();
-        assert!(users(&path).unwrap().contains_key("b"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"user b on\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions(), rights);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -89,8 +89,8 @@ fn users_of_a_file_do_what_they_may() {
             "-NOPERM this user has no permissions to run the 'set' command",
         ),
         (
-            "CLIENT KILL ID 1",
-            "-NOPERM this user has no permissions to run the 'client|kill'",
+            "CONFIG GET x",
+            "-NOPERM this user has no permissions to run the 'config|get'",
         ),
         (
             "SUBSCRIBE secret",
