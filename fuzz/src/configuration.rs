@@ -2,7 +2,8 @@
 //!
 //! The first bytes choose a setting and a value; the rest is the file. An error names a
 //! line that the file has. An edit of a file that is fine changes that setting alone:
-//! every other line stays, comments too, and every other value.
+//! every other line stays, comments too, and every other value; what stands in the file
+//! is changed where it stands, and not added to it.
 
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,15 @@ pub fn run(data: &[u8]) {
         // A value may take several lines then.
         return;
     }
+    let lines_of = |text: &str| text.lines().count();
+    let is_in_file = loaded
+        .entries()
+        .iter()
+        .any(|entry| entry.setting.key() == key && !matches!(entry.origin, Origin::Default));
+    assert!(
+        !is_in_file || lines_of(&edited) <= lines_of(text),
+        "{key} stands in the file, and is added to it:\n{text}\n-- became\n{edited}"
+    );
     let is_lost = |line: &&str| !edited.lines().any(|kept| kept == *line);
     let lost = text.lines().filter(is_lost).count();
     let places = setting.sections().count();
