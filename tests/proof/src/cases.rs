@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,8 @@ const THREADS: usize = 2;
 const WAITING_MAX: usize = 64;
 
 static PRINTS_EVERY: AtomicBool = AtomicBool::new(false);
+/// The check that ends at its first bad case.
+static ENDS_AT_FIRST: Mutex<Option<&'static str>> = Mutex::new(None);
 
 thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -36,6 +39,12 @@ pub fn quiet_panics() {
 /// Prints every bad case when it is found, in whatever order.
 pub fn print_every() {
     PRINTS_EVERY.store(true, Ordering::Relaxed);
+}
+
+/// Ends the program at the first bad case of this check: for who only asks whether
+/// there is one.
+pub fn end_at_first(check: &'static str) {
+    *ENDS_AT_FIRST.lock().unwrap_or_else(PoisonError::into_inner) = Some(check);
 }
 
 /// Runs a case; a panic is its verdict.
@@ -67,6 +76,14 @@ impl Tally {
         if PRINTS_EVERY.load(Ordering::Relaxed) {
             println!("  bad case {number}: {reason}");
         }
+        // Held until the end, so that one thread prints.
+        let ends = ENDS_AT_FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(check) = *ends {
+            println!("{check} cases {} bad 1", self.cases());
+            println!("  case {number}: {reason}");
+            exit(1);
+        }
+        drop(ends);
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if first.as_ref().is_none_or(|(before, _)| number < *before) {
             *first = Some((number, reason));

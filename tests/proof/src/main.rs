@@ -42,6 +42,9 @@ struct Arguments {
     /// Print every bad case, not only the first
     #[arg(long)]
     every: bool,
+    /// End at the first bad case that is found, whichever that is
+    #[arg(long, conflicts_with = "every")]
+    until_bad: bool,
 }
 
 fn main() -> ExitCode {
@@ -78,6 +81,9 @@ fn main() -> ExitCode {
     }
     let mut all_good = true;
     for check in chosen {
+        if arguments.until_bad {
+            cases::end_at_first(check.name);
+        }
         all_good &= report(check, &settings);
     }
     if all_good {
