@@ -274,6 +274,20 @@ pub(super) fn expiry_at(
     u64::try_from(at).map_err(|_| invalid())
 }
 
+impl Expiry {
+    /// Whether the option may stand behind this one: the same may stand twice, and the last
+    /// counts.
+    fn may_become(self, given: Self) -> bool {
+        match (self, given) {
+            (Self::Unsaid, _) => true,
+            (Self::Given(first), Self::Given(second)) => {
+                (first.unit_ms, first.is_absolute) == (second.unit_ms, second.is_absolute)
+            }
+            _ => false,
+        }
+    }
+}
+
 fn expiry_option(call: &Call<'_, '_, '_>, index: usize) -> Result<Option<Expiry>, Failure> {
     let (unit_ms, is_absolute) = if call.is_word(index, "ex") {
         (1000, false)
@@ -311,8 +325,8 @@ fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
         } else if call.is_word(index, "keepttl") && matches!(expiry, Expiry::Unsaid | Expiry::Keep)
         {
             expiry = Expiry::Keep;
-        } else if expiry == Expiry::Unsaid
-            && let Some(given) = expiry_option(call, index)?
+        } else if let Some(given) = expiry_option(call, index)?
+            && expiry.may_become(given)
         {
             expiry = given;
             index += 1;
@@ -413,8 +427,8 @@ fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
     while index < call.count() {
         if call.is_word(index, "persist") && matches!(expiry, Expiry::Unsaid | Expiry::Persist) {
             expiry = Expiry::Persist;
-        } else if expiry == Expiry::Unsaid
-            && let Some(given) = expiry_option(call, index)?
+        } else if let Some(given) = expiry_option(call, index)?
+            && expiry.may_become(given)
         {
             expiry = given;
             index += 1;

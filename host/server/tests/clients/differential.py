@@ -84,6 +84,8 @@ def fields():
 
 COMMANDS = [
     lambda: ["SET", key(), value()] + options(3),
+    lambda: ["SET", key(), value(), "EX", span(), random.choice(["EX", "PX"]), "100000"],
+    lambda: ["GETEX", key(), "PXAT", span(), random.choice(["PXAT", "PX"]), "9999999999999"],
     lambda: ["GET", key()],
     lambda: ["GETDEL", key()],
     lambda: ["GETSET", key(), value()],
