@@ -21,6 +21,7 @@ mod plants;
 mod process;
 mod proof;
 mod redis_bench;
+mod redis_py;
 mod redis_suite;
 mod registry_toolchain;
 mod sim;
@@ -66,6 +67,8 @@ enum Command {
     Manual(manual::Arguments),
     RedisBench(redis_bench::Arguments),
     RedisSuite(redis_suite::Arguments),
+    RedisPySuite(redis_py::Arguments),
+    RedisMachines(redis_py::machines::Arguments),
     Fuzz(fuzz::Arguments),
     Coverage(coverage::Arguments),
 }
@@ -90,6 +93,8 @@ fn main() -> ExitCode {
         Command::Manual(arguments) => manual::run(&arguments),
         Command::RedisBench(arguments) => redis_bench::run(&arguments),
         Command::RedisSuite(arguments) => redis_suite::run(&arguments),
+        Command::RedisPySuite(arguments) => redis_py::run(&arguments),
+        Command::RedisMachines(arguments) => redis_py::machines::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Coverage(arguments) => coverage::run(&arguments),
     };

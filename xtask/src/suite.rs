@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
 use crate::{
-    coverage, dist, fuzz, lint, manual, packages, process, proof, redis_suite, sim, size, stress,
-    tidy, workspace,
+    coverage, dist, fuzz, lint, manual, packages, process, proof, redis_py, redis_suite, sim, size,
+    stress, tidy, workspace,
 };
 
 /// How the suite runs.
@@ -58,6 +58,15 @@ pub fn run(settings: Settings) -> Result<Outcome> {
             ..redis_suite::Arguments::default()
         })
     });
+    step("redis-py suite", &|| {
+        redis_py::run(&redis_py::Arguments {
+            check: true,
+            ..redis_py::Arguments::default()
+        })
+    });
+    step("redis machines", &|| {
+        redis_py::machines::run(&redis_py::machines::Arguments::default())
+    });
     step("packages", &|| {
         dist::run(&dist::Arguments {
             check: true,
@@ -90,13 +99,19 @@ pub fn run(settings: Settings) -> Result<Outcome> {
 
 /// Programs that tests run where they are there, each with its package, and what isn't
 /// looked at without it.
-const TEST_TOOLS: [(&str, &str, &str); 2] = [
+const TEST_TOOLS: [(&str, &str, &str); 4] = [
     (
         "promtool",
         "prometheus",
         "the form of the metrics, and when alerts fire",
     ),
     ("systemd-analyze", "systemd", "what the unit exposes"),
+    ("tmux", "tmux", "the shell on a terminal"),
+    (
+        "redis-server",
+        "redis-server",
+        "that replies are Redis's, byte for byte",
+    ),
 ];
 
 /// Sees to it that they are there, or says what the tests leave out.

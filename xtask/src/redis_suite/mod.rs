@@ -9,11 +9,11 @@
 //! | `expectation.rs` | what is known to differ, and the comparison |
 //! | `table.rs` | `host/server/REDIS.md` |
 
-mod expectation;
-mod run;
-mod server;
+pub mod expectation;
+pub mod run;
+pub mod server;
 mod source;
-mod table;
+pub mod table;
 
 use std::sync::Mutex;
 
@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::outcome::Outcome;
-use crate::{packages, process, workspace};
+use crate::{packages, process, redis_py, workspace};
 use expectation::{Expectation, ExpectedFile};
 use run::FileResult;
 
@@ -51,7 +51,7 @@ const WORKERS: usize = 2;
 
 /// Fetches the source, runs the files, compares, and writes the table.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
-    let expectation = Expectation::read()?;
+    let expectation = Expectation::read(expectation::PATH)?;
     let chosen: Vec<&ExpectedFile> = expectation
         .files
         .iter()
@@ -105,6 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let server = server::Server::start("table")?;
     let commands = server.commands()?;
     let text = table::write(&expectation, &commands, &source.commands()?);
+    let text = table::with_redis_py(&text, &redis_py::section()?);
     let path = workspace::root().join(table::PATH);
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     if arguments.check && before != text {

@@ -23,6 +23,11 @@ pub struct Server {
 impl Server {
     /// Starts the program that was built; `name` keeps the data of several apart.
     pub fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, &[])
+    }
+
+    /// The same with further settings.
+    pub fn start_with(name: &str, settings: &[&str]) -> Result<Self> {
         let folder = workspace::target().join("redis-suite/data").join(name);
         std::fs::remove_dir_all(&folder).ok();
         std::fs::create_dir_all(&folder).context("making a folder for data")?;
@@ -37,6 +42,9 @@ impl Server {
             "monitoring.health_check_port=0".to_owned(),
         ] {
             command.args(["--set", &setting]);
+        }
+        for setting in settings {
+            command.args(["--set", setting]);
         }
         let mut process = command
             .stdin(Stdio::null())

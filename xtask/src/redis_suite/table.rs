@@ -87,36 +87,64 @@ fn write_commands(
 
 fn write_results(text: &mut String, expectation: &Expectation) {
     let version = &expectation.version;
-    let passed: usize = expectation.files.iter().map(|file| file.passed).sum();
-    let differ: usize = expectation
-        .files
-        .iter()
-        .map(|file| file.differ.len() + file.skip.len())
-        .sum();
+    let passed = expectation.passed();
+    let differ = expectation.given_reasons().count();
     let _ = write!(
         text,
         "\n## Redis's own tests\n\n\
          Files of the suite of Redis {version}, run against the service as against any server \
          that it didn't start: {passed} tests pass, {differ} differ. Tests that need DEBUG, \
-         replicas or a snapshot in a file don't run.\n\n\
-         | file | pass | differ |\n|---|---|---|\n"
+         replicas or a snapshot in a file don't run.\n\n"
     );
+    write_files(text, expectation);
+    let _ = write!(
+        text,
+        "\n### Why tests differ\n\nThe list of tests is `{EXPECTATION}`.\n\n"
+    );
+    write_reasons(text, expectation);
+}
+
+/// How many tests of each file pass.
+pub fn write_files(text: &mut String, expectation: &Expectation) {
+    let _ = writeln!(text, "| file | pass | differ |\n|---|---|---|");
     for file in &expectation.files {
         let differ = file.differ.len() + file.skip.len();
         let _ = writeln!(text, "| {} | {} | {differ} |", file.name, file.passed);
     }
-    let _ = write!(
-        text,
-        "\n### Why tests differ\n\nThe list of tests is `{EXPECTATION}`.\n\n\
-         | tests | reason |\n|---|---|\n"
-    );
+}
+
+/// How many tests differ for which reason.
+pub fn write_reasons(text: &mut String, expectation: &Expectation) {
+    let _ = writeln!(text, "| tests | reason |\n|---|---|");
     for (word, reason) in &expectation.reasons {
-        let tests = expectation
-            .files
-            .iter()
-            .flat_map(|file| file.differ.values().chain(file.skip.values()))
-            .filter(|given| *given == word)
-            .count();
+        let given = expectation.given_reasons();
+        let tests = given.filter(|given| given == word).count();
         let _ = writeln!(text, "| {tests} | {reason} |");
+    }
+}
+
+/// Puts what the tests of redis-py came to, `section`, in the place of what the text said of
+/// it before, or behind it. It stands at the end.
+pub fn with_redis_py(text: &str, section: &str) -> String {
+    let before = text.split_once(REDIS_PY).map_or(text, |(before, _)| before);
+    format!("{before}{section}")
+}
+
+/// The heading of what the tests of redis-py came to.
+pub const REDIS_PY: &str = "\n## redis-py's own tests\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_takes_the_place_of_the_one_before_it() {
+        let section = format!("{REDIS_PY}new");
+        assert_eq!(
+            with_redis_py("head\n", &section),
+            format!("head\n{section}")
+        );
+        let before = format!("head\n{REDIS_PY}old\n");
+        assert_eq!(with_redis_py(&before, &section), format!("head\n{section}"));
     }
 }
