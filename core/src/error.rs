@@ -317,6 +317,17 @@ impl Error {
         }
     }
 
+    /// Whether the device, or the page file by its limit, has no room for what was written.
+    #[must_use]
+    pub fn is_storage_full(&self) -> bool {
+        match self {
+            Self::StorageFull => true,
+            Self::Io { error, .. } => error.kind == IoErrorKind::StorageFull,
+            Self::OverLimit { limit, .. } => *limit == Limit::PageFileBytes,
+            _ => false,
+        }
+    }
+
     /// Whether the same call, or the same transaction from its start, may
     /// succeed later without anybody mending anything.
     #[must_use]

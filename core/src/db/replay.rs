@@ -98,6 +98,13 @@ impl Engine {
     ) -> Result<()> {
         let active = self.sequencer.lock().active;
         let memtable = &self.memtable(active)?.memtable;
+        let mut size = *size;
+        if !memtable.fits(&size) {
+            // As much as before it was replayed, and no more: on a full device all has to
+            // fit into as many memtables as then.
+            (size.key_bytes, size.value_bytes) = replay.record_bytes()?;
+        }
+        let size = &size;
         if !memtable.fits(size) || memtable.range_bytes_left() < size.range_bytes {
             self.make_room_for_replay()?;
         }

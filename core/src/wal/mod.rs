@@ -20,7 +20,9 @@
 //! 4. Recovery begins a segment of its own, in a slot that it erases first: if
 //!    an attempt at the same number was lost but for some of its blocks, those
 //!    can't join the frames written now. Only the number above the highest
-//!    header can have such remains (by 2.), so no other segment needs this.
+//!    header can have such remains (by 2.), so no other segment needs this. Where there
+//!    is no room for one, the newest segment goes on, once all of it was written again
+//!    and what was cut of it is erased (`writer/full.rs`).
 //! 5. The superblock's *first needed* segment is one whose header is durable: at
 //!    open it must be there.
 //! 6. A recycled slot keeps old frames behind the new ones. They are seeded
@@ -56,7 +58,7 @@ mod tests;
 pub use crate::format::frame::{Checkpoint, RecordIn, RecordKind};
 pub use payload::frame_bytes;
 pub use reader::{Commit, Replay};
-pub use scan::{Scan, ScanStart};
+pub use scan::{Scan, ScanEnd, ScanStart};
 pub use slots::{PrepareProgress, PrepareStep, Ran, SlotTable};
 pub use writer::{CommitIn, LogWriter, SyncUnderway, Wanted};
 

@@ -234,6 +234,24 @@ impl<'a> Replay<'a> {
         Ok(None)
     }
 
+    /// Bytes of all keys and of all values of the commit. For before its records are read.
+    ///
+    /// # Errors
+    /// As [`next_record`](Self::next_record).
+    pub fn record_bytes(&mut self) -> Result<(u64, u64)> {
+        let start = self.frame;
+        let (mut keys, mut values) = (0_u64, 0_u64);
+        while self.frame.is_some_and(|frame| frame.records_left > 0) {
+            let Some(record) = self.next_record()? else {
+                break;
+            };
+            keys += record.key.len() as u64;
+            values += record.value.len() as u64;
+        }
+        self.frame = start;
+        Ok((keys, values))
+    }
+
     /// How many range deletes the commit begins with, and the bytes of their keys and ends.
     /// For before its records are read.
     ///

@@ -54,6 +54,22 @@ pub struct Scan {
     pub wall_time_ms: u64,
     /// How many of the commits that count stand in runs that their frames name.
     pub ingests: usize,
+    /// Where what counts ends.
+    pub end: ScanEnd,
+}
+
+/// The newest segment that ends with the last commit that counts. Those above it were
+/// begun by recoveries that were cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScanEnd {
+    /// Its number; 0 where there is none.
+    pub segment: u64,
+    /// Where the last of its frames ends up to which all count.
+    pub offset: u64,
+    /// The check of that frame, 0 where there is none.
+    pub predecessor: u32,
+    /// Whether frames that don't count are behind it; they may state what was durable.
+    pub has_remains: bool,
 }
 
 /// Numbers above the highest segment's that a slot with a rotten header may have had.
@@ -89,6 +105,7 @@ impl Scan {
                 checkpoint: None,
                 wall_time_ms: 0,
                 ingests: 0,
+                end: ScanEnd::default(),
             },
             broken: None,
         };
@@ -155,6 +172,12 @@ impl Pass<'_> {
         }
         let mut found = segment;
         let mut walk = Walk::new(self.config, slot, segment, &mut self.window);
+        let mut end = ScanEnd {
+            segment: segment.number,
+            offset: walk.position,
+            ..ScanEnd::default()
+        };
+        let mut counts = true;
         while let Some(header) = walk.next(&mut self.window)? {
             if !walk.is_whole(&header, &mut self.window)? {
                 break;
@@ -167,9 +190,18 @@ impl Pass<'_> {
                 self.commit(&header, cut, before, &mut found);
             }
             walk.pass(&header);
+            let is_commit = header.kind.has_own_sequence();
+            counts &= !is_commit || (self.broken.is_none() && header.sequence <= cut);
+            if counts {
+                end.offset = walk.position;
+                end.predecessor = header.check;
+            }
         }
         found.valid_end = walk.position;
-        self.salvage(&mut walk)?;
+        end.has_remains = self.salvage(&mut walk)? || !counts;
+        if found.last_sequence == self.scan.last_sequence {
+            self.scan.end = end;
+        }
         Ok(found)
     }
 

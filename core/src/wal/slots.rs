@@ -316,13 +316,30 @@ impl SlotTable {
     /// that counts. Their headers are erased durably, from the newest on: a newer
     /// one that came back without an older one would look like a gap.
     pub(super) fn wipe_all_below(&mut self, config: &LogConfig, number: u64) -> Result<()> {
+        let recycled = |slot: &Slot, segment: &Segment| slot.recycled(segment, config);
+        self.wipe_where(config, |segment| segment.number < number, recycled)
+    }
+
+    /// The same for all segments above `number`, which hold nothing that others don't. Their
+    /// numbers come again: the slots are erased before they are used.
+    pub(super) fn wipe_above(&mut self, config: &LogConfig, number: u64) -> Result<()> {
+        let blank = |_: &Slot, _: &Segment| SlotState::Blank;
+        self.wipe_where(config, |segment| segment.number > number, blank)
+    }
+
+    fn wipe_where(
+        &mut self,
+        config: &LogConfig,
+        is_wiped: impl Fn(&Segment) -> bool,
+        state: impl Fn(&Slot, &Segment) -> SlotState,
+    ) -> Result<()> {
         let geometry = config.storage.geometry();
         let unit = geometry.write_block_bytes.max(geometry.erase_block_bytes);
         let bytes = align_up(SEGMENT_HEADER_BYTES as u64, unit);
         loop {
             let newest = self
                 .segments()
-                .filter(|(_, segment)| segment.number < number)
+                .filter(|(_, segment)| is_wiped(segment))
                 .max_by_key(|(_, segment)| segment.number);
             let Some((index, segment)) = newest else {
                 return Ok(());
@@ -337,7 +354,7 @@ impl SlotTable {
                 .sync(file)
                 .map_err(at_slot(index, IoAction::Sync, 0))?;
             if let Some(slot) = self.slots.get_mut(index as usize) {
-                slot.state = slot.recycled(&segment, config);
+                slot.state = state(slot, &segment);
             }
         }
     }
@@ -363,6 +380,12 @@ impl SlotTable {
             .map(|(_, segment)| segment.number)
             .max()
             .unwrap_or(0)
+    }
+
+    /// The kept segment of this number, and its slot.
+    pub(super) fn segment(&self, number: u64) -> Option<(u32, Segment)> {
+        self.segments()
+            .find(|(_, segment)| segment.number == number)
     }
 
     /// Changes what is known about the segment in `slot`.

@@ -16,6 +16,7 @@ use std::vec::Vec;
 
 mod cuts;
 mod damage;
+mod full;
 mod remains;
 
 /// A commit as tests keep it: table, key, value, expiry, metadata.

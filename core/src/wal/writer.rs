@@ -26,6 +26,7 @@
 //! is durable.
 
 mod beside;
+mod full;
 mod recovery;
 mod supply;
 
@@ -128,15 +129,23 @@ impl LogWriter {
         wanted_bytes: u64,
     ) -> Result<Self> {
         config.check()?;
-        let block_bytes = config.block_bytes();
-        if !buffer.len().is_multiple_of(block_bytes as usize)
-            || (buffer.len() as u64) < first_flush_offset(block_bytes)
-        {
-            return Err(Error::Options(OptionProblem::SegmentBytes));
-        }
+        check_buffer(&config, &buffer)?;
         let (slot, segment) = slots.take_erased(&config, wanted_bytes, segment)?;
+        let mut writer = Self::on_slot(config, slots, buffer, (slot, &segment));
+        writer.begin_segment(slot, &segment);
+        Ok(writer)
+    }
+
+    /// A writer at the front of a segment, of which nothing is in the buffer.
+    fn on_slot(
+        config: LogConfig,
+        slots: SlotTable,
+        buffer: Array<u8>,
+        (slot, segment): (u32, &Segment),
+    ) -> Self {
+        let block_bytes = config.block_bytes();
         let seed = FrameSeed::new(config.checksum, &config.instance_id, segment.number);
-        let mut writer = Self {
+        Self {
             config,
             slots,
             buffer,
@@ -158,9 +167,7 @@ impl LogWriter {
             unsynced: false,
             underway: None,
             failed: false,
-        };
-        writer.begin_segment(slot, &segment);
-        Ok(writer)
+        }
     }
 
     /// Begins a flush whose frames state `durable_sequence`: what is known to
@@ -550,5 +557,17 @@ impl LogWriter {
             segment.number,
         );
         self.predecessor = 0;
+    }
+}
+
+/// Whether the buffer takes whole blocks, and a segment's header.
+fn check_buffer(config: &LogConfig, buffer: &Array<u8>) -> Result<()> {
+    let block_bytes = config.block_bytes();
+    if buffer.len().is_multiple_of(block_bytes as usize)
+        && buffer.len() as u64 >= first_flush_offset(block_bytes)
+    {
+        Ok(())
+    } else {
+        Err(Error::Options(OptionProblem::SegmentBytes))
     }
 }

@@ -263,6 +263,12 @@ impl SimStorage {
         self.volume().options.capacity_bytes = capacity_bytes;
     }
 
+    /// The device's capacity.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.volume().options.capacity_bytes
+    }
+
     /// Bytes that the files take on the device, holes not counted.
     #[must_use]
     pub fn bytes_used(&self) -> u64 {

@@ -253,6 +253,20 @@ impl SlotTable {
         Ok((index, segment))
     }
 
+    /// Gives the room of slots back whose preparing found no more. That it fails is no harm.
+    pub(in crate::wal) fn give_back_begun(&mut self, config: &LogConfig) {
+        if !config.storage.geometry().can_truncate {
+            return;
+        }
+        for (index, slot) in (0_u32..).zip(self.slots.iter_mut()) {
+            let is_begun = matches!(slot.state, SlotState::Preparing(_));
+            if is_begun && config.storage.set_length(File::Log(index), 0).is_ok() {
+                slot.length = 0;
+                slot.state = SlotState::Blank;
+            }
+        }
+    }
+
     fn begin(
         &mut self,
         config: &LogConfig,

@@ -4,7 +4,7 @@
 use super::*;
 
 /// Logs that begin with a short segment.
-const GROWING: Setup = Setup {
+pub(super) const GROWING: Setup = Setup {
     segment_bytes_usual: 3_072,
     segment_bytes_first: 2_048,
     ..SMALL
@@ -12,15 +12,20 @@ const GROWING: Setup = Setup {
 
 /// What a run of the log left behind.
 #[derive(Clone, Copy, Default, Debug)]
-struct Outcome {
-    acknowledged: u64,
-    written: u64,
-    appended: u64,
+pub(super) struct Outcome {
+    pub acknowledged: u64,
+    pub written: u64,
+    pub appended: u64,
 }
 
 /// Runs the log until it ends or fails: flushes with and without sync, several of
 /// them in one block, over several segments, with a little recycling at the end.
-fn work(writer: &mut LogWriter, branch: u64, rounds: u64, outcome: &mut Outcome) -> Result<()> {
+pub(super) fn work(
+    writer: &mut LogWriter,
+    branch: u64,
+    rounds: u64,
+    outcome: &mut Outcome,
+) -> Result<()> {
     for round in 0..rounds {
         prepare(writer, 1)?;
         writer.begin_flush(writer.synced_sequence())?;
@@ -40,7 +45,7 @@ fn whole_run(storage: &SimStorage, outcome: &mut Outcome) -> Result<()> {
     work(&mut writer, 0, 14, outcome)
 }
 
-fn is_prefix(commits: &[(u64, Vec<Row>)], branches: &[(u64, u64)]) -> bool {
+pub(super) fn is_prefix(commits: &[(u64, Vec<Row>)], branches: &[(u64, u64)]) -> bool {
     commits
         .iter()
         .enumerate()

@@ -1,14 +1,13 @@
-//! The device is full in the middle of a load.
+//! The device is full in the middle of a load: by what the load writes, or because
+//! somebody else took the rest of it, at any moment.
 //!
 //! Commits are refused with an error that says so, never for ever tried again;
-//! reads go on; the full device opens; and when it grows, work resumes and all
-//! that was acknowledged is there.
+//! reads go on; the full device opens, for reading and for writing, after a kill and after
+//! a power cut, again and again, and when an open was cut off itself; and when it grows,
+//! work resumes and all that was acknowledged is there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use lightning_core::db::{Budgeted, Engine};
-use lightning_core::error::{Error, Limit};
-use lightning_platform::IoErrorKind;
+use lightning_core::db::{Budgeted, Engine, Options};
+use lightning_core::error::Error;
 use lightning_sim::{CrashMode, Random, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
@@ -21,26 +20,17 @@ use crate::engine::{
 /// The entry in the table.
 pub const CHECK: Check = Check {
     name: "engine-full-disk",
-    about: "a full device refuses writes, is read and opened, and goes on when it grows",
+    about: "a full device refuses writes, is read, always opens, and goes on when it grows",
     run,
 };
 
 fn run(settings: &Settings) -> Outcome {
     let count = if settings.is_long { 2_000 } else { 100 };
-    let refused = AtomicU64::new(0);
-    let outcome = for_each(count, |case| {
+    for_each(count, |case| {
         let seed = mix(settings.seed ^ mix(case));
         let setup = setups()[case as usize % SETUPS];
-        Load::run(setup, seed, &refused)
-            .map_err(|reason| format!("{} seed {seed}: {reason}", setup.name))
-    });
-    let (opens, refused) = (2 * count, refused.into_inner());
-    Outcome {
-        note: Some(format!(
-            "{refused} of {opens} opens on a full device were refused until it grew"
-        )),
-        ..outcome
-    }
+        Load::run(setup, seed).map_err(|reason| format!("{} seed {seed}: {reason}", setup.name))
+    })
 }
 
 struct Load {
@@ -52,6 +42,9 @@ struct Load {
     digests: Vec<u64>,
 }
 
+/// More than any of these devices has room for.
+const COMMITS_MAX: u64 = 20_000;
+
 /// Rounds of flush and maintenance after which a commit without room is stuck.
 const ROUNDS_MAX: u32 = 60;
 
@@ -59,23 +52,38 @@ fn words(error: Error) -> String {
     error.to_string()
 }
 
-fn says_full(error: &Error) -> bool {
-    match error {
-        Error::StorageFull => true,
-        Error::Io { error, .. } => error.kind == IoErrorKind::StorageFull,
-        Error::OverLimit { limit, .. } => *limit == Limit::PageFileBytes,
-        _ => false,
-    }
+/// A hole that a power cut has taken back is taken by nobody else.
+fn hold_all(image: &SimStorage) {
+    image.set_capacity(image.capacity().max(image.bytes_used()));
+}
+
+/// What is found when the process, or the power, goes.
+fn after(storage: &SimStorage, random: &mut Random) -> SimStorage {
+    let image = match random.below(CrashMode::EVERY.len() as u64 + 2) as usize {
+        0 | 1 => storage.restart(),
+        number => storage.crash_image(CrashMode::EVERY[number - 2], random.next_u64()),
+    };
+    hold_all(&image);
+    image
 }
 
 impl Load {
-    fn run(setup: Setup, seed: u64, refused: &AtomicU64) -> Verdict {
-        let storage = SimStorage::new(setup.sim);
+    fn run(setup: Setup, seed: u64) -> Verdict {
         let mut random = Random::new(seed);
+        let room = (32 << 10) + random.below(300 << 10);
+        let mut setup = setup;
+        // A flash chip gives each file room of its own.
+        let is_fixed = setup.sim.geometry.page_file_bytes_max != u64::MAX;
+        if is_fixed {
+            setup.sim.geometry.page_file_bytes_max = (96 << 10) + room;
+        }
+        let storage = SimStorage::new(setup.sim);
         let engine = create(&storage, &setup.options).map_err(words)?;
-        let start = storage.bytes_used();
-        let limit = start + (32 << 10) + random.below(300 << 10);
-        storage.set_capacity(limit);
+        let others_take_it = !is_fixed && random.chance(1, 2);
+        if !is_fixed && !others_take_it {
+            storage.set_capacity(storage.bytes_used() + room);
+        }
+        let commits = random.below(3_000);
         let mut load = Self {
             setup,
             engine,
@@ -83,27 +91,17 @@ impl Load {
             model: Model::default(),
             digests: vec![0],
         };
-        load.until_full()?;
+        if others_take_it {
+            load.until_full(commits)?;
+            storage.set_capacity(storage.bytes_used());
+        }
+        load.until_full(COMMITS_MAX)?;
         load.check("full")?;
-        // A reopened one is as full, and as readable.
-        for image in [storage.restart(), storage.crash_image(CrashMode::Synced, 0)] {
-            let engine = match open(&image, &setup.options) {
-                Err(error) if says_full(&error) => {
-                    refused.fetch_add(1, Ordering::Relaxed);
-                    image.set_capacity(u64::MAX);
-                    open(&image.restart(), &setup.options)
-                }
-                other => other,
-            };
-            let engine =
-                engine.map_err(|error| format!("the full device doesn't open: {error}"))?;
-            let found = digest(&engine).map_err(words)?;
-            if !load.digests.contains(&found) {
-                return Err("the full device opens with other rows".into());
-            }
-            image.set_capacity(u64::MAX);
-            drain_and_verify(&engine, found)
-                .map_err(|reason| format!("reopened and grown: {reason}"))?;
+        for _ in 0..3 {
+            load.reopen(&storage)?;
+        }
+        if is_fixed {
+            return Ok(());
         }
         storage.set_capacity(setup.sim.capacity_bytes);
         for _ in 0..200 {
@@ -148,8 +146,71 @@ impl Load {
         }]
     }
 
-    fn until_full(&mut self) -> Verdict {
-        for _ in 0..20_000 {
+    /// Opens what a kill or a power cut leaves, again and again, some of these opens cut off:
+    /// it is as full, and as readable, and when there is room, all is well.
+    fn reopen(&mut self, storage: &SimStorage) -> Verdict {
+        let options = self.setup.options;
+        let mut image = after(storage, &mut self.random);
+        let mut allowed = self.digests.clone();
+        for number in 0..6 {
+            let when = format!("open {number}");
+            let read_only = Options {
+                read_only: true,
+                ..options
+            };
+            let engine = open(&image.read_only(), &read_only)
+                .map_err(|error| format!("{when}, read only: {error}"))?;
+            let found = digest(&engine).map_err(words)?;
+            if !allowed.contains(&found) {
+                return Err(format!("{when}, read only: other rows"));
+            }
+            drop(engine);
+            if self.random.chance(1, 2) {
+                image.cut_during(image.operation_count() + 1 + self.random.below(12));
+                let _cut_off = open(&image, &options);
+                image = after(&image, &mut self.random);
+                continue;
+            }
+            let engine = open(&image, &options).map_err(|error| format!("{when}: {error}"))?;
+            let found = digest(&engine).map_err(words)?;
+            if !allowed.contains(&found) {
+                return Err(format!("{when}: other rows"));
+            }
+            // What was opened was durable before it was served.
+            allowed = vec![found];
+            for _ in 0..self.random.below(3) {
+                match engine.poll_maintenance(Budgeted::default()) {
+                    Ok(_) => {}
+                    Err(error) if error.is_storage_full() => {}
+                    Err(error) => return Err(format!("{when}, maintenance: {error}")),
+                }
+            }
+            drop(engine);
+            if let Some(violation) = image.violations().first() {
+                return Err(format!("{when}, storage contract: {violation}"));
+            }
+            image = after(&image, &mut self.random);
+        }
+        if self.is_fixed() {
+            return Ok(());
+        }
+        image.set_capacity(u64::MAX);
+        let engine = open(&image, &options).map_err(|error| format!("grown: {error}"))?;
+        let found = digest(&engine).map_err(words)?;
+        if !allowed.contains(&found) {
+            return Err("grown: other rows".into());
+        }
+        drain_and_verify(&engine, found).map_err(|reason| format!("reopened and grown: {reason}"))
+    }
+
+    /// Whether the page file has a room of its own, which can't grow.
+    fn is_fixed(&self) -> bool {
+        self.setup.sim.geometry.page_file_bytes_max != u64::MAX
+    }
+
+    /// Writes so many commits, or until one is refused for want of room.
+    fn until_full(&mut self, commits: u64) -> Verdict {
+        for _ in 0..commits {
             let changes = self.changes();
             if !self.commit(&changes)? {
                 return Ok(());
@@ -161,7 +222,10 @@ impl Load {
                 self.poll(24)?;
             }
         }
-        Err("never full".into())
+        if commits == COMMITS_MAX {
+            return Err("never full".into());
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Verdict {
@@ -181,7 +245,7 @@ impl Load {
         });
         match outcome {
             Ok(progress) => Ok(progress.worked),
-            Err(error) if says_full(&error) => Ok(true),
+            Err(error) if error.is_storage_full() => Ok(true),
             Err(error) => Err(format!("maintenance: {error}")),
         }
     }
