@@ -11,6 +11,7 @@
 
 mod data;
 mod engines;
+mod flips;
 mod memory;
 mod pace;
 mod report;
@@ -89,6 +90,30 @@ enum Inner {
         /// The order, as JSON
         order: String,
     },
+    /// Flips bits of small closed databases, and tells what each engine makes of that
+    Flips {
+        /// The most flips of an engine, spread over its files
+        #[arg(long, value_name = "N", default_value_t = 5_000)]
+        cases: usize,
+        /// Only these engines [default: all, and sqlite]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        engines: Vec<String>,
+        /// Where the databases are written; a file system in memory is much faster
+        #[arg(long, value_name = "DIR", default_value = "target/peers-data")]
+        directory: PathBuf,
+    },
+    /// Runs flips of one engine
+    #[command(hide = true)]
+    FlipCases {
+        /// The engine by name
+        engine: String,
+        /// Where the databases are
+        directory: PathBuf,
+        /// The first case
+        from: usize,
+        /// How many there are
+        cases: usize,
+    },
     /// Locks all memory but so much
     #[command(hide = true)]
     Ballast {
@@ -102,6 +127,20 @@ fn main() -> ExitCode {
     let outcome = match &arguments.inner {
         Some(Inner::Stage { order }) => stage::run_here(order).map(|()| true),
         Some(Inner::Ballast { free_bytes }) => memory::run_ballast(*free_bytes).map(|()| true),
+        Some(Inner::Flips {
+            cases,
+            engines,
+            directory,
+        }) => std::path::absolute(directory)
+            .map_err(Into::into)
+            .and_then(|directory| flips::run(&directory, *cases, engines))
+            .map(|()| true),
+        Some(Inner::FlipCases {
+            engine,
+            directory,
+            from,
+            cases,
+        }) => flips::run_cases(engine, directory, *from, *cases).map(|()| true),
         None if arguments.list => {
             list();
             Ok(true)

@@ -12,6 +12,7 @@ mod fjall;
 mod lightning;
 mod lmdb;
 mod redb;
+mod sqlite;
 
 use std::path::Path;
 
@@ -21,6 +22,9 @@ use crate::data::{Key, Value};
 
 /// Every engine that can be measured, in the order of the tables.
 pub const ENGINES: &[EngineKind] = &[lightning::KIND, lmdb::KIND, redb::KIND, fjall::KIND];
+
+/// One whose speed isn't measured: see `flips`.
+pub const SQLITE: EngineKind = sqlite::KIND;
 
 /// The name of the engine that the targets are about.
 pub const SUBJECT: &str = "lightning";
