@@ -1,0 +1,206 @@
+//! A real file system that is full: a small tmpfs, and a small ext4 in a file. Only root
+//! mounts them; who doesn't is told that nothing was run.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use lightning_db::{Database, Error};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use support::Directory;
+
+/// Names the directory to the process that is killed.
+const DIRECTORY: &str = "LIGHTNING_FULL_DEVICE";
+const MOUNTED_BYTES: u64 = 24 << 20;
+
+/// A file system that ends with the test.
+struct Mounted {
+    directory: Directory,
+    path: PathBuf,
+}
+
+impl Mounted {
+    fn new(kind: &str) -> Option<Self> {
+        let directory = Directory::new(&format!("full-{kind}"));
+        let path = directory.path().join("mounted");
+        fs::create_dir_all(&path).unwrap();
+        let image = directory.path().join("image");
+        let size = format!("size={MOUNTED_BYTES}");
+        let mut mount = Command::new("mount");
+        if kind == "ext4" {
+            let file = File::create(&image).unwrap();
+            file.set_len(MOUNTED_BYTES).unwrap();
+            succeeds(
+                Command::new("mkfs.ext4")
+                    .args(["-q", "-m", "0"])
+                    .arg(&image),
+            )?;
+            mount.args(["-o", "loop"]).arg(&image);
+        } else {
+            mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]);
+        }
+        succeeds(mount.arg(&path))?;
+        Some(Self { directory, path })
+    }
+
+    fn database(&self) -> PathBuf {
+        self.path.join("database")
+    }
+
+    /// Takes all room that is left.
+    fn fill(&self) {
+        let mut file = File::create(self.path.join("ballast")).unwrap();
+        for bytes in [1 << 20, 4_096] {
+            while file
+                .write_all(&vec![7; bytes])
+                .and_then(|()| file.sync_data())
+                .is_ok()
+            {}
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.path.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let mut unmount = Command::new("umount");
+        if succeeds(unmount.arg(&self.path)).is_none() {
+            eprintln!("left behind: {}", self.directory.path().display());
+        }
+    }
+}
+
+/// Nothing where the program is missing or refuses.
+fn succeeds(command: &mut Command) -> Option<()> {
+    let output = command.stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() => Some(()),
+        Ok(output) => {
+            eprintln!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+            None
+        }
+        Err(error) => {
+            eprintln!("{command:?}: {error}");
+            None
+        }
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error.code(), 101 | 504)
+}
+
+/// Puts rows from `first` on until one is refused; answers the first that was.
+fn put_until_full(database: &Database, first: u64, most: u64) -> u64 {
+    let table = database.typed_table::<u64, &[u8]>("rows").unwrap();
+    for number in first..first + most {
+        if let Err(error) = database.put(&table, number, &value(number)) {
+            assert!(is_full(&error), "{error}");
+            return number;
+        }
+    }
+    first + most
+}
+
+fn value(number: u64) -> Vec<u8> {
+    vec![number as u8; 300 + (number % 1_000) as usize]
+}
+
+/// Whether the rows are those before `end`, and at most the one that was refused.
+fn check(database: &Database, end: u64) {
+    let table = database.existing_typed_table::<u64, &[u8]>("rows").unwrap();
+    let table = table.expect("the table is there");
+    let read = database.begin_read().unwrap();
+    let view = read.open(&table).unwrap();
+    let found = view.len().unwrap();
+    assert!(
+        found == end || found == end + 1,
+        "{found} rows, {end} were acknowledged"
+    );
+    for number in 0..end {
+        let stored = view.get(number).unwrap();
+        assert_eq!(stored.as_deref(), Some(&value(number)[..]), "row {number}");
+    }
+}
+
+fn open(path: &Path) -> Database {
+    Database::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the process does that is killed: writes until it finds no room, says so, and waits.
+#[test]
+fn writes_until_it_is_killed() {
+    let Some(path) = std::env::var_os(DIRECTORY) else {
+        return;
+    };
+    let database = open(Path::new(&path));
+    let end = put_until_full(&database, 0, u64::MAX / 2);
+    println!("\nfull at {end}");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    std::process::exit(1);
+}
+
+fn killed_when_full(path: &Path) -> u64 {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "writes_until_it_is_killed", "--nocapture"])
+        .env(DIRECTORY, path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let end = lines.find_map(|line| line.strip_prefix("full at ")?.parse().ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    end.expect("the process found no room")
+}
+
+fn a_full_device_opens_for_writing(kind: &str) {
+    let Some(mounted) = Mounted::new(kind) else {
+        eprintln!("not run: no small {kind} could be mounted; root can");
+        return;
+    };
+    // By what is written, to a process that is killed.
+    let path = mounted.database();
+    let end = killed_when_full(&path);
+    assert!(end > 1_000, "{end} rows are no test");
+    mounted.fill();
+    for _ in 0..4 {
+        let database = open(&path);
+        check(&database, end);
+        drop(database);
+        check(&Database::open_read_only(&path).unwrap(), end);
+    }
+    mounted.make_room();
+    fs::remove_dir_all(&path).unwrap();
+    // By somebody else, after some rows.
+    let database = open(&path);
+    let end = put_until_full(&database, 0, 2_000);
+    mounted.fill();
+    let end = put_until_full(&database, end, u64::MAX / 2);
+    check(&database, end);
+    drop(database);
+    for _ in 0..4 {
+        mounted.fill();
+        let database = open(&path);
+        check(&database, end);
+    }
+}
+
+#[test]
+fn a_full_tmpfs_opens_for_writing() {
+    a_full_device_opens_for_writing("tmpfs");
+}
+
+#[test]
+fn a_full_ext4_opens_for_writing() {
+    a_full_device_opens_for_writing("ext4");
+}
