@@ -6,3 +6,4 @@ mod real_input;
 mod service;
 mod shell;
 mod support;
+mod terminal;
