@@ -2,6 +2,7 @@
 
 mod engine_allocations;
 mod engine_bit_flip;
+mod engine_call_errors;
 mod engine_every_byte;
 mod engine_failed_sync;
 mod engine_foreign;
@@ -57,6 +58,7 @@ pub const CHECKS: &[Check] = &[
     engine_recovery_cuts::CHECK,
     engine_failed_sync::CHECK,
     engine_io_error::CHECK,
+    engine_call_errors::CHECK,
     engine_full_disk::CHECK,
     engine_memory::CHECK,
     engine_memory_open::CHECK,
