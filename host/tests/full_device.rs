@@ -1,8 +1,6 @@
 //! A real file system that is full: a small tmpfs, and a small ext4 in a file. Only root
 //! mounts them; who doesn't is told that nothing was run.
 
-#![cfg(target_os = "linux")]
-
 mod support;
 
 use lightning_db::{Database, Error};
