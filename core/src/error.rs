@@ -473,7 +473,7 @@ impl fmt::Display for Error {
             Self::TableExists => out.write_str("the table exists already"),
             Self::ValueDiffers => out.write_str("the value is not the expected one"),
             Self::StorageFull => out.write_str(
-                "the storage is full; delete entries or enlarge it (deletes and merges still work)",
+                "the storage is full; reads go on, and writes do when it has room again: enlarge it, or take other files off it",
             ),
             Self::NotAscending { key } => write!(out, "key {key} is not above the key before it"),
             Self::Internal(number) => write!(

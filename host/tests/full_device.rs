@@ -8,11 +8,14 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use support::Directory;
 
 /// Names the directory to the process that is killed.
 const DIRECTORY: &str = "LIGHTNING_FULL_DEVICE";
 const MOUNTED_BYTES: u64 = 24 << 20;
+/// Maintenance tries again within a second.
+const RESUMED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A file system that ends with the test.
 struct Mounted {
@@ -183,6 +186,20 @@ fn a_full_device_opens_for_writing(kind: &str) {
     let database = open(&path);
     let end = put_until_full(&database, 0, 2_000);
     mounted.fill();
+    let end = put_until_full(&database, end, u64::MAX / 2);
+    check(&database, end);
+    // Somebody else gives room back.
+    mounted.make_room();
+    let begun = Instant::now();
+    let end = loop {
+        let resumed = put_until_full(&database, end, 1);
+        if resumed > end {
+            break resumed;
+        }
+        let waited = begun.elapsed();
+        assert!(waited < RESUMED_WITHIN, "nothing was put for {waited:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
     let end = put_until_full(&database, end, u64::MAX / 2);
     check(&database, end);
     drop(database);

@@ -22,6 +22,7 @@ impl Engine {
         let superblock = *maintenance.store.superblock();
         if log.released != superblock.generation {
             log.released = superblock.generation;
+            maintenance.log_yielded = false;
             let (_, kept) = log.writer.slots().file_bytes();
             log.writer.release_below(superblock.first_segment);
             if log.writer.slots().file_bytes().1 < kept {
@@ -35,7 +36,8 @@ impl Engine {
         }
         let mut worked = self.note_prepared(maintenance, &mut log)?;
         let mut scarce = false;
-        if let Some(lack) = self.lacking_segment(&log) {
+        let lack = self.lacking_segment(&log);
+        if let Some(lack) = lack.filter(|_| !maintenance.log_yields) {
             let begun = log.writer.begin_step(bytes, lack);
             match begun {
                 Ok(None) => scarce = lack == Wanted::Usual || log.writer.slots().ready_slots() == 0,
@@ -53,7 +55,7 @@ impl Engine {
                     };
                     self.note_prepared(maintenance, &mut log)?;
                 }
-                Err(error) => return Err(self.not_prepared(&log, error)),
+                Err(error) => return Err(self.not_prepared(maintenance, &mut log, error)),
             }
             self.note_log(&mut log);
         }
@@ -90,18 +92,32 @@ impl Engine {
         self.note_log(log);
         match ended {
             Ok(_) => Ok(true),
-            Err(error) => Err(self.not_prepared(log, error)),
+            Err(error) => Err(self.not_prepared(maintenance, log, error)),
         }
     }
 
-    /// What follows from a step of preparing that failed.
-    fn not_prepared(&self, log: &LogState, error: Error) -> Error {
-        if log.writer.slots().directory_failed() {
-            return self.poison(error);
-        }
+    /// What follows from a step of preparing that failed. On a full device the room that
+    /// the segment has taken in vain may be what a merge needs, after which the log has
+    /// segments to spare. Where none came of it, the log makes do with a shorter segment.
+    fn not_prepared(
+        &self,
+        maintenance: &mut Maintenance,
+        log: &mut LogState,
+        error: Error,
+    ) -> Error {
         let full = matches!(error, Error::Io { error, .. }
             if error.kind == IoErrorKind::StorageFull);
         self.storage_full.store(full, Ordering::Relaxed);
+        if full {
+            let settles = maintenance.log_yielded;
+            log.writer.leave_begun(settles);
+            self.note_log(log);
+            maintenance.log_yields = true;
+            maintenance.log_yielded = true;
+        }
+        if log.writer.slots().directory_failed() {
+            return self.poison(error);
+        }
         if log.writer.slots().ready_slots() == 0 {
             // Fails only where it is poisoned.
             let _frozen = self.freeze_for_log();

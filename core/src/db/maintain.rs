@@ -133,6 +133,8 @@ impl Engine {
                 self.next_work(&mut maintenance, &mut progress)?
             }
         };
+        // It yields to what is built, and only while it is.
+        maintenance.log_yields &= next.is_some();
         if let Some(work) = next {
             progress.is_behind = true;
             let stepped = match work {
@@ -471,6 +473,7 @@ impl Engine {
             _ => false,
         };
         self.storage_full.store(full, Ordering::Relaxed);
+        maintenance.log_yields = false;
         match work {
             Work::Merge(merge) => maintenance.paused = Some(merge.again()),
             Work::MakeRun(run) => {

@@ -164,6 +164,11 @@ struct Maintenance {
     has_retired_runs: bool,
     /// A step of preparing the log that ran, and how, until the log is told.
     prepared: Option<(crate::wal::PrepareStep, crate::wal::Ran)>,
+    /// Whether the log leaves what room there is on the device to what is built: it found
+    /// too little for a segment, and a flip gives it segments back.
+    log_yields: bool,
+    /// Whether it has done so since the last flip.
+    log_yielded: bool,
 }
 
 /// Figures of a running engine.

@@ -534,6 +534,8 @@ impl Bringing<'_> {
                 retired: [None; MEMTABLES_MAX],
                 has_retired_runs: false,
                 prepared: None,
+                log_yields: false,
+                log_yielded: false,
             }),
             transactions,
             cursor_memories,

@@ -19,6 +19,7 @@ mod read_ahead;
 mod read_ahead_of_merge;
 mod reads_in_memory;
 mod refusals;
+mod room_beside;
 mod rot_after_recovery;
 mod scrub;
 mod sealed;

@@ -148,7 +148,7 @@ impl SlotTable {
         let absent = self.count(|state| *state == SlotState::Absent);
         let index = self
             .find(begun)
-            .or_else(|| self.find(|state| *state == SlotState::Blank))
+            .or_else(|| self.longest_blank())
             .or_else(|| {
                 self.find(|state| *state == SlotState::Absent)
                     .filter(|_| absent > 1)
@@ -158,6 +158,14 @@ impl SlotTable {
         };
         let index = self.without_doubt(config, index)?;
         self.begin(config, index, wanted_bytes, bytes_max).map(Some)
+    }
+
+    /// The slot that holds nothing, of several the one that takes the least new room.
+    fn longest_blank(&self) -> Option<u32> {
+        self.existing()
+            .filter(|(_, slot)| slot.state == SlotState::Blank)
+            .max_by_key(|(index, slot)| (slot.length, core::cmp::Reverse(*index)))
+            .map(|(index, _)| index)
     }
 
     /// Ends a step; `ran` is what running it answered.
@@ -265,6 +273,46 @@ impl SlotTable {
                 slot.state = SlotState::Blank;
             }
         }
+    }
+
+    /// Makes the slot ready whose preparing found no more room, with half of what it found,
+    /// of at least `bytes_least`: the other half is for what is built. Answers whether it
+    /// did.
+    ///
+    /// # Errors
+    /// What the storage answers; the slot can't be used any more then.
+    pub(in crate::wal) fn settle_begun(
+        &mut self,
+        config: &LogConfig,
+        bytes_least: u64,
+    ) -> Result<bool> {
+        let geometry = config.storage.geometry();
+        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
+        let begun = (0_u32..)
+            .zip(self.slots.iter_mut())
+            .find_map(|(index, slot)| {
+                let SlotState::Preparing(done) = slot.state else {
+                    return None;
+                };
+                let bytes = done / 2 / unit * unit;
+                (geometry.can_truncate && bytes >= bytes_least).then_some((index, slot, bytes))
+            });
+        let Some((index, slot, bytes)) = begun else {
+            return Ok(false);
+        };
+        config
+            .storage
+            .set_length(File::Log(index), bytes)
+            .map_err(at_slot(index, IoAction::Length, bytes))?;
+        slot.length = bytes;
+        slot.state = SlotState::Working;
+        let last = PrepareStep {
+            slot: index,
+            offset: bytes,
+            bytes: 0,
+            is_last: true,
+        };
+        self.end_step(&last, last.run(config)).map(|_| true)
     }
 
     fn begin(

@@ -120,6 +120,19 @@ impl LogWriter {
         self.slots.end_step(step, ran)
     }
 
+    /// Ends preparing for which there is no more room. All that was found is given back or,
+    /// where it `settles` for a shorter segment and no slot is ready, half of it. That this
+    /// fails is no harm.
+    pub fn leave_begun(&mut self, settles: bool) {
+        let least = u64::from(self.config.segment_bytes_first);
+        let settled = settles
+            && self.slots.ready_slots() == 0
+            && self.slots.settle_begun(&self.config, least) == Ok(true);
+        if !settled {
+            self.slots.give_back_begun(&self.config);
+        }
+    }
+
     fn wanted_bytes(&self, wanted: Wanted) -> u64 {
         let usual = u64::from(self.config.segment_bytes_usual);
         match wanted {
