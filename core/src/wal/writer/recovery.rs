@@ -1,7 +1,7 @@
 //! Beginning the log of a database that was scanned (protocol in `wal`, point 4).
 
 use super::{LogWriter, check_buffer};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoAction, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::segment::first_flush_offset;
 use crate::mem::Array;
@@ -42,10 +42,19 @@ impl LogWriter {
         let number = scan.highest_segment.saturating_add(1);
         let mut slots = slots;
         let going_on = Self::going_on(&config, &slots, scan);
-        let goes_on = |error: &Error| {
-            going_on.is_some() && (error.is_storage_full() || matches!(error, Error::LogFull))
+        let goes_on = |error: &Error, slots: &SlotTable| {
+            // A sync that failed is final, whatever it failed of.
+            let is_sync = matches!(
+                error,
+                Error::Io {
+                    action: IoAction::Sync,
+                    ..
+                }
+            );
+            let is_room = error.is_storage_full() || matches!(error, Error::LogFull);
+            going_on.is_some() && is_room && !is_sync && !slots.directory_failed()
         };
-        if slots.free_slots() == 0 && goes_on(&Error::LogFull) {
+        if slots.free_slots() == 0 && goes_on(&Error::LogFull, &slots) {
             return Self::go_on(config, slots, buffer, going_on, scan);
         }
         slots.free_covered(scan.merged_sequence, scan.last_sequence);
@@ -64,7 +73,7 @@ impl LogWriter {
         let first = u64::from(config.segment_bytes_first);
         let wanted = if least <= first { first } else { u64::MAX };
         let (slot, segment) = match slots.take_erased(&config, wanted, segment) {
-            Err(error) if goes_on(&error) => {
+            Err(error) if goes_on(&error, &slots) => {
                 slots.give_back_begun(&config);
                 return Self::go_on(config, slots, buffer, going_on, scan);
             }
@@ -73,7 +82,7 @@ impl LogWriter {
         let mut writer = Self::on_slot(config.clone(), slots, buffer, (slot, &segment));
         writer.begin_segment(slot, &segment);
         match writer.write_again(scan, window, base) {
-            Err(error) if goes_on(&error) => {
+            Err(error) if goes_on(&error, &writer.slots) => {
                 // What it holds stands in others, too.
                 let Self {
                     mut slots, buffer, ..
