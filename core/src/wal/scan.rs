@@ -242,7 +242,10 @@ impl Pass<'_> {
     }
 
     /// Asks the slots without a segment for frames of the numbers above the
-    /// highest; answers the one with a damaged header that has some.
+    /// highest; answers the one that has some. Where the header isn't damaged but missing,
+    /// the first write to the slot, which is the header with the first flush, may have
+    /// gone elsewhere: the first frame is then where that write would have ended, at the
+    /// latest. No write is longer than the log's buffer, nor that than the window.
     fn other_slots(&mut self, slots: &SlotTable) -> Result<Option<Place>> {
         let block_bytes = self.config.block_bytes();
         let segment_bytes = u64::from(self.config.segment_bytes);
@@ -263,8 +266,11 @@ impl Pass<'_> {
                     segment_bytes,
                 };
                 let mut walk = Walk::new(self.config, index, segment, &mut self.window);
-                walk.position = first_flush_offset(block_bytes);
-                let starts = walk.next(&mut self.window)?.is_some();
+                let reach =
+                    first_flush_offset(block_bytes).saturating_add(self.window.capacity() as u64);
+                walk.segment.end = segment.end.min(reach);
+                let starts = walk.salvage(&mut self.window)?.is_some();
+                walk.segment.end = segment.end;
                 walk.position = first_flush_offset(block_bytes);
                 if (starts || slot.damaged) && self.salvage(&mut walk)? {
                     lost = Some((CorruptionReason::SegmentHeader, index, 0));

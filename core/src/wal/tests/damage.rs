@@ -171,3 +171,25 @@ fn random_bytes_never_panic() {
         read(&storage, last);
     }
 }
+
+/// The header is written with the first flush, and that write may be lost, or land on the
+/// blocks behind.
+#[test]
+fn a_first_write_that_went_elsewhere_is_missed() {
+    let (storage, ..) = sample();
+    let newest = File::Log(2);
+    let first = storage.read_raw(newest, 0, 1024).unwrap();
+    let behind = storage.read_raw(newest, 1024, 1024).unwrap();
+    storage.overwrite_raw(newest, 0, &[0; 1024]);
+    let lost = storage.fork();
+    storage.overwrite_raw(newest, 512, &first);
+    // What was written since.
+    storage.overwrite_raw(newest, 1024, &behind);
+    for storage in [lost, storage] {
+        let error = SMALL.scan(&storage, FRESH).err();
+        assert_eq!(
+            error,
+            Some(Error::corrupt(CorruptionReason::SegmentHeader, newest, 0))
+        );
+    }
+}
