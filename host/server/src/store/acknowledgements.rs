@@ -2,9 +2,9 @@
 //!
 //! # Protocol
 //! A connection puts the number of its commit and its waker among those who wait, and
-//! rouses one task. That task lets the reactor run everything else that is ready first,
-//! again and again while that brings more commits, but no longer than a millisecond: so
-//! all clients are in whose requests came together, or while those were run. Then it
+//! rouses one task. That task lets the reactor run everything else that is ready first: so
+//! all clients are in whose requests came together. For a sync it does so again and again
+//! while that brings more commits, but no longer than a millisecond: they share it. Then it
 //! awaits the newest of their tickets and wakes all whose commits are as safe by then:
 //! commits become so in their order. So a flush serves whoever came until it began, the thread that flushes
 //! wakes one task instead of fifty, and the fifty are woken by a thread of the reactor
@@ -56,16 +56,22 @@ impl Acknowledgements {
         loop {
             self.rouse.notified().await;
             loop {
-                self.gather().await;
-                let Some(newest) = self.lock().newest.take() else {
+                // All whose requests came together.
+                tokio::task::yield_now().await;
+                let Some(mut newest) = self.lock().newest.take() else {
                     break;
                 };
+                let mut fulfilled = newest.try_fulfil();
+                if let Ok(false) = fulfilled {
+                    self.gather().await;
+                    let since = self.lock().newest.take();
+                    if let Some(newer) = since.filter(|of| of.sequence() > newest.sequence()) {
+                        newest = newer;
+                    }
+                    fulfilled = newest.clone().await.map(|()| true);
+                }
                 let sequence = newest.sequence();
-                let is_failed = match newest.try_fulfil() {
-                    Ok(true) => false,
-                    Ok(false) => newest.await.is_err(),
-                    Err(_) => true,
-                };
+                let is_failed = fulfilled.is_err();
                 for waker in self.take_up_to(if is_failed { u64::MAX } else { sequence }) {
                     waker.wake();
                 }
