@@ -5,7 +5,7 @@ mod support;
 
 use lightning_db::{Database, Error};
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use support::Directory;
 /// Names the directory to the process that is killed.
 const DIRECTORY: &str = "LIGHTNING_FULL_DEVICE";
 const MOUNTED_BYTES: u64 = 24 << 20;
+/// What somebody gives back at least: more than what is in memtables takes in the trees.
+const HELD_BYTES: usize = 8 << 20;
 /// Maintenance tries again within a second.
 const RESUMED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -51,6 +53,13 @@ impl Mounted {
         self.path.join("database")
     }
 
+    /// Takes room that somebody gives back later.
+    fn take(&self, bytes: usize) {
+        let mut file = File::create(self.path.join("held")).unwrap();
+        file.write_all(&vec![7; bytes]).unwrap();
+        file.sync_all().unwrap();
+    }
+
     /// Takes all room that is left.
     fn fill(&self) {
         let mut file = File::create(self.path.join("ballast")).unwrap();
@@ -65,6 +74,9 @@ impl Mounted {
 
     fn make_room(&self) {
         fs::remove_file(self.path.join("ballast")).unwrap();
+        if let Err(error) = fs::remove_file(self.path.join("held")) {
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+        }
     }
 }
 
@@ -182,7 +194,9 @@ fn a_full_device_opens_for_writing(kind: &str) {
     }
     mounted.make_room();
     fs::remove_dir_all(&path).unwrap();
-    // By somebody else, after some rows.
+    // By somebody else, before and after some rows: how much the log has taken by then, and
+    // so how much is left to be taken and given back, is another each time.
+    mounted.take(HELD_BYTES);
     let database = open(&path);
     let end = put_until_full(&database, 0, 2_000);
     mounted.fill();

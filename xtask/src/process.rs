@@ -1,9 +1,18 @@
 //! Running other programs: their output goes straight to the terminal unless it is asked for.
+//!
+//! Where there is no terminal it is passed on line by line, and an error ends with the last
+//! lines of it: who reads the end of a long run's output finds there why a step failed.
 
+use std::collections::VecDeque;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
+
+/// How many of its last lines an error tells.
+const LAST_LINES: usize = 40;
 
 /// The command line as a reader would type it.
 pub fn describe(command: &Command) -> String {
@@ -24,13 +33,70 @@ pub fn describe(command: &Command) -> String {
 pub fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
     println!("$ {line}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{line}`"))?;
+    let last = LastLines::default();
+    let status = if io::stdout().is_terminal() {
+        command.status()
+    } else {
+        pass_on(command, &last)
+    };
+    let status = status.with_context(|| format!("cannot start `{line}`"))?;
     if !status.success() {
-        bail!("`{line}` failed: {status}");
+        bail!("`{line}` failed: {status}{}", last.told());
     }
     Ok(())
+}
+
+/// The end of what a program printed.
+#[derive(Default)]
+struct LastLines(Mutex<VecDeque<String>>);
+
+impl LastLines {
+    fn push(&self, line: &[u8]) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LAST_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(String::from_utf8_lossy(line).trim_end().to_owned());
+    }
+
+    fn told(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().fold(String::new(), |mut told, line| {
+            told.push_str("\n    ");
+            told.push_str(line);
+            told
+        })
+    }
+}
+
+/// Runs a program and passes on what it prints.
+fn pass_on(command: &mut Command, last: &LastLines) -> io::Result<ExitStatus> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        if let Some(from) = stderr {
+            scope.spawn(|| copy_lines(from, io::stderr(), last));
+        }
+        if let Some(from) = stdout {
+            copy_lines(from, io::stdout(), last);
+        }
+    });
+    child.wait()
+}
+
+/// Ends where the program closes its output. That nobody listens to what is passed on is no
+/// reason to end the program.
+fn copy_lines(from: impl Read, mut to: impl Write, last: &LastLines) {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        let _passed = to.write_all(&line).and_then(|()| to.flush());
+        last.push(&line);
+        line.clear();
+    }
 }
 
 /// Runs the command and returns what it printed; fails where its exit code isn't 0.
@@ -48,4 +114,31 @@ pub fn capture(command: &mut Command) -> Result<String> {
         );
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_ends_with_the_last_lines_of_both_outputs() {
+        let last = LastLines::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", "for n in $(seq 100); do echo line $n; done; exit 3"]);
+        let status = pass_on(&mut command, &last).unwrap();
+        assert_eq!(status.code(), Some(3));
+        let told = last.told();
+        assert!(told.starts_with("\n    line 61\n"), "{told}");
+        assert!(told.ends_with("\n    line 100"), "{told}");
+
+        let last = LastLines::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo err >&2"]);
+        assert!(pass_on(&mut command, &last).unwrap().success());
+        let told = last.told();
+        assert!(
+            told.contains("\n    out") && told.contains("\n    err"),
+            "{told}"
+        );
+    }
 }

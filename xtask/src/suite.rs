@@ -36,7 +36,9 @@ pub fn run(settings: Settings) -> Result<Outcome> {
         let start = Instant::now();
         let result = action();
         if let Err(error) = &result {
-            println!("error: {error:#}");
+            // What it printed stands above, and its end in the summary.
+            let words = format!("{error:#}");
+            println!("error: {}", words.lines().next().unwrap_or_default());
         }
         finished.push(Finished {
             name,
