@@ -93,20 +93,36 @@ pub enum Limit {
 pub enum OptionProblem {
     /// The page size is not a power of two from 512 to 65,536 bytes.
     PageBytes,
-    /// The log segment is too short for the page and write block size.
+    /// The unit is not a power of two from 64 bytes to the page size.
+    UnitBytes,
+    /// The log segment is not made of whole blocks of the storage, or is shorter than three
+    /// transactions.
     SegmentBytes,
+    /// The log's flush buffer is not made of whole write blocks, or has no room for a
+    /// segment's header.
+    LogBufferBytes,
     /// The memtable's arena is too small, or above 2 GiB.
     ArenaBytes,
+    /// A transaction may have more than a third of a memtable.
+    TransactionBytes,
+    /// A value may have more than three quarters of a transaction.
+    ValueBytes,
     /// There are too few frames for a tree's path, its readers and a merge.
     CacheBytes,
-    /// Fewer than two memtables.
+    /// A tree has less than three levels, or a merge holds back less than two pages on each.
+    Trees,
+    /// Fewer than two memtables, or more than eight.
     Memtables,
     /// No snapshot, or more than the engine can name.
     Snapshots,
+    /// No write transaction.
+    Transactions,
     /// The storage declares a geometry that the format can't hold.
     Geometry,
-    /// More runs than may stand, or no room for one range tombstone.
+    /// More runs than may stand; none, where something needs them.
     Runs,
+    /// No room for one range tombstone.
+    RangeBytes,
     /// The database was created with another page size.
     PageBytesDiffer,
     /// The database was created with a codec that was not given, or another.
@@ -398,16 +414,31 @@ impl fmt::Display for OptionProblem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::PageBytes => "the page size must be a power of two from 512 to 65536 bytes",
+            Self::UnitBytes => "the unit must be a power of two from 64 bytes to the page size",
             Self::SegmentBytes => {
-                "the log segment must hold at least 16 write blocks and 4 pages, and be a multiple of the write block"
+                "a log segment must be a multiple of the storage's write and erase blocks, and three times as long as the largest transaction; make segments longer, or transactions smaller"
             }
-            Self::ArenaBytes => "the memtable size must be at least 4 pages and at most 2 GiB",
-            Self::CacheBytes => "the cache must hold at least 8 pages",
+            Self::LogBufferBytes => {
+                "the log's buffer must be a multiple of the storage's write block, and have room for the header of a segment"
+            }
+            Self::ArenaBytes => "the memtable size must be from 1024 bytes to 2 GiB",
+            Self::TransactionBytes => {
+                "the largest transaction may have a third of a memtable; make memtables larger, or transactions smaller"
+            }
+            Self::ValueBytes => {
+                "the largest value may have three quarters of the largest transaction; make transactions larger, or write longer values by stream"
+            }
+            Self::CacheBytes => "the cache must hold from 6 pages to 2^30",
+            Self::Trees => {
+                "a tree must be allowed three levels, and a merge two pages of entries on each"
+            }
             Self::Memtables => "there must be at least two memtables, and at most eight",
             Self::Runs => {
-                "at most 6 runs are merged together, and range tombstones need room for two of the longest keys"
+                "at most 6 runs make a merge due, and loads beside writers take at least one"
             }
+            Self::RangeBytes => "range tombstones need room for two of the longest keys and 16 bytes",
             Self::Snapshots => "the number of snapshots must be from 1 to 65535",
+            Self::Transactions => "there must be at least one write transaction",
             Self::Geometry => "the storage declares block sizes that the format can't hold",
             Self::PageBytesDiffer => {
                 "the database was created with another page size; leave the option out to use its own"

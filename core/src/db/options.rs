@@ -49,7 +49,7 @@ pub struct Options {
     pub log_slots: u32,
     /// Prepared log segments that are kept ready.
     pub log_slots_ready: u32,
-    /// Bytes of the log's flush buffer.
+    /// Bytes of the log's flush buffer, in whole write blocks: more where it isn't.
     pub log_buffer_bytes: u32,
     /// Bytes of the merge's write buffer.
     pub write_buffer_bytes: u32,
@@ -167,33 +167,38 @@ impl Options {
         }
         let unit = self.unit_bytes;
         if unit != 0 && (!unit.is_power_of_two() || unit < 64 || unit > self.page_bytes) {
-            return problem(OptionProblem::PageBytes);
+            return problem(OptionProblem::UnitBytes);
         }
         if self.memtables < 2 || self.memtables as usize > MEMTABLES_MAX {
             return problem(OptionProblem::Memtables);
         }
-        if self.memtable_bytes < 1_024
-            || self.memtable_bytes > 1 << 31
-            || self.transaction_bytes > self.memtable_bytes / 3
-        {
+        if !(1_024..=1 << 31).contains(&self.memtable_bytes) {
             return problem(OptionProblem::ArenaBytes);
         }
-        let least = 16 + 2 * key_bytes_max(page.max(PAGE_BYTES_MIN)) as u64;
-        if self.runs as usize + RUNS_BESIDE_MERGE > RUNS_MAX || u64::from(self.range_bytes) < least
-        {
+        if self.transaction_bytes > self.memtable_bytes / 3 {
+            return problem(OptionProblem::TransactionBytes);
+        }
+        if self.runs as usize + RUNS_BESIDE_MERGE > RUNS_MAX {
             return problem(OptionProblem::Runs);
         }
+        let least = 16 + 2 * key_bytes_max(page.max(PAGE_BYTES_MIN)) as u64;
+        if u64::from(self.range_bytes) < least {
+            return problem(OptionProblem::RangeBytes);
+        }
         if self.value_bytes_max > self.transaction_bytes / 4 * 3 {
-            return problem(OptionProblem::ArenaBytes);
+            return problem(OptionProblem::ValueBytes);
         }
         if self.transaction_bytes > self.segment_bytes / 3 {
             return problem(OptionProblem::SegmentBytes);
         }
-        if self.snapshots == 0 || self.snapshots > 65_535 || self.transactions == 0 {
+        if self.snapshots == 0 || self.snapshots > 65_535 {
             return problem(OptionProblem::Snapshots);
         }
+        if self.transactions == 0 {
+            return problem(OptionProblem::Transactions);
+        }
         if self.tree_levels < 3 || self.stage_pages < 2 {
-            return problem(OptionProblem::CacheBytes);
+            return problem(OptionProblem::Trees);
         }
         Ok(())
     }

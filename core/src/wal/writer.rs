@@ -568,6 +568,6 @@ fn check_buffer(config: &LogConfig, buffer: &Array<u8>) -> Result<()> {
     {
         Ok(())
     } else {
-        Err(Error::Options(OptionProblem::SegmentBytes))
+        Err(Error::Options(OptionProblem::LogBufferBytes))
     }
 }

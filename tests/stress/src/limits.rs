@@ -6,7 +6,7 @@
 //! which has no limit.
 //!
 //! Under a limit on addresses the standard library ends a program that it has no memory for
-//! (`memory allocation of N bytes failed`): the engine's memory is reserved at once, and
+//! (`memory allocation of N bytes failed`), and so does the C library: the engine's memory is reserved at once, and
 //! refused with an error, and so is what may be large around it, but small things aren't.
 //! How often that was is told; an allocation of more than [`SMALL_BYTES`] that ends the
 //! process is a fault.
@@ -41,6 +41,9 @@ const WORK: Duration = Duration::from_millis(60);
 const SMALL_BYTES: u64 = 16 << 10;
 /// What the standard library tells when a thread that has begun finds no memory for its own.
 const THREAD_FAILED: &str = "failed to allocate an alternative stack";
+/// What the C library tells before it ends a program: a thread's first use of something
+/// that is to be dropped with it takes a few bytes.
+const DESTRUCTOR_FAILED: &str = "failed to register TLS destructor: out of memory";
 /// What the standard library tells before it ends a program.
 const ALLOCATION_FAILED: &str = "memory allocation of";
 
@@ -242,7 +245,8 @@ fn work(source: &Source, judge: &mut Judge, places: &Places, limit: Limit) -> Re
         bytes.trim().split(' ').next()?.parse::<u64>().ok()
     });
     // Before any of the thread's own code runs.
-    let has_no_thread = complaints.contains(THREAD_FAILED);
+    let has_no_thread =
+        complaints.contains(THREAD_FAILED) || complaints.contains(DESTRUCTOR_FAILED);
     if complaints.contains("panicked") && !has_no_thread
         || lacking.is_some_and(|bytes| bytes > SMALL_BYTES)
     {

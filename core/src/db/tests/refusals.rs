@@ -17,9 +17,9 @@ fn every_option_out_of_its_range_is_named() {
         (|options| options.page_bytes = 1_000, Problem::PageBytes),
         (|options| options.page_bytes = 256, Problem::PageBytes),
         (|options| options.page_bytes = 1 << 17, Problem::PageBytes),
-        (|options| options.unit_bytes = 96, Problem::PageBytes),
-        (|options| options.unit_bytes = 32, Problem::PageBytes),
-        (|options| options.unit_bytes = 2_048, Problem::PageBytes),
+        (|options| options.unit_bytes = 96, Problem::UnitBytes),
+        (|options| options.unit_bytes = 32, Problem::UnitBytes),
+        (|options| options.unit_bytes = 2_048, Problem::UnitBytes),
         (|options| options.memtables = 1, Problem::Memtables),
         (|options| options.memtables = 9, Problem::Memtables),
         (
@@ -32,14 +32,14 @@ fn every_option_out_of_its_range_is_named() {
         ),
         (
             |options| options.transaction_bytes = 3_000,
-            Problem::ArenaBytes,
+            Problem::TransactionBytes,
         ),
         (
             |options| options.value_bytes_max = 1_600,
-            Problem::ArenaBytes,
+            Problem::ValueBytes,
         ),
         (|options| options.runs = 7, Problem::Runs),
-        (|options| options.range_bytes = 100, Problem::Runs),
+        (|options| options.range_bytes = 100, Problem::RangeBytes),
         (
             |options| options.segment_bytes = 6_000,
             Problem::SegmentBytes,
@@ -50,9 +50,9 @@ fn every_option_out_of_its_range_is_named() {
         ),
         (|options| options.snapshots = 0, Problem::Snapshots),
         (|options| options.snapshots = 65_536, Problem::Snapshots),
-        (|options| options.transactions = 0, Problem::Snapshots),
-        (|options| options.tree_levels = 2, Problem::CacheBytes),
-        (|options| options.stage_pages = 1, Problem::CacheBytes),
+        (|options| options.transactions = 0, Problem::Transactions),
+        (|options| options.tree_levels = 2, Problem::Trees),
+        (|options| options.stage_pages = 1, Problem::Trees),
         (|options| options.cache_bytes = 5_000, Problem::CacheBytes),
     ];
     for (index, (change, problem)) in cases.iter().enumerate() {
