@@ -14,6 +14,10 @@
 //!
 //! Who waits for room waits for a *round*: a step that did something ends one,
 //! and so does one that found nothing to do, which may have been done just before.
+//!
+//! Where storage fails, most often since the device is full, it tries again after a pause,
+//! which who waits doesn't cut short: each attempt writes what room there is with zeros, or
+//! with pages that nobody will read. The pauses grow while nothing comes of the attempts.
 
 mod intervals;
 
@@ -33,9 +37,11 @@ const QUIET_LOOKS: u32 = 4;
 /// What who waits for room sleeps where maintenance has nothing to do: readers
 /// hold the room.
 const HELD_PAUSE: Duration = Duration::from_millis(1);
-/// A pause after another thread was found at work, or storage failed.
+/// A pause after another thread was found at work.
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
+/// The first pause after storage failed; each further one is twice as long, up to the longest.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+const FAILURE_DOUBLINGS_MAX: u32 = 3;
 
 #[derive(Default)]
 struct State {
@@ -65,7 +71,34 @@ pub(crate) struct Maintenance {
 enum Next {
     Work,
     Pause(Duration),
+    /// Storage failed.
+    Fail,
     Rest,
+}
+
+/// How long to leave storage alone after it failed.
+#[derive(Default)]
+struct Failures {
+    /// What stood when it failed the last time.
+    stood: Option<Stood>,
+    doublings: u32,
+}
+
+/// What tells whether anything came of maintenance: what is appended, what is in runs and
+/// trees, and how many states of the page file were published.
+type Stood = (u64, u64, u64);
+
+impl Failures {
+    /// The pause after a failure that found things as they stand now.
+    fn pause(&mut self, stands: Stood) -> Duration {
+        self.doublings = if self.stood == Some(stands) {
+            (self.doublings + 1).min(FAILURE_DOUBLINGS_MAX)
+        } else {
+            0
+        };
+        self.stood = Some(stands);
+        FAILURE_PAUSE * (1 << self.doublings)
+    }
 }
 
 impl Maintenance {
@@ -159,6 +192,7 @@ impl Maintenance {
         let mut is_settled = false;
         let mut sweeps = Sweeps::new(self.intervals.sweep());
         let mut checkpoints = Checkpoints::default();
+        let mut failures = Failures::default();
         loop {
             checkpoints.look(shared, self.intervals.checkpoint());
             // Before it looks: who tells it from now on may have found what it doesn't see.
@@ -177,7 +211,7 @@ impl Maintenance {
             if std::mem::take(&mut state.is_changed) {
                 sweeps.note_write(self.intervals.sweep());
             }
-            if !matches!(next, Next::Pause(_)) {
+            if !matches!(next, Next::Pause(_) | Next::Fail) {
                 state.rounds += 1;
                 state.found_nothing = matches!(next, Next::Rest);
                 self.progressed.notify_all();
@@ -186,6 +220,18 @@ impl Maintenance {
                 Next::Work => continue,
                 Next::Pause(pause) => {
                     self.park(state, Some(pause));
+                    continue;
+                }
+                Next::Fail => {
+                    let statistics = shared.engine.statistics();
+                    self.leave_alone(
+                        state,
+                        failures.pause((
+                            statistics.appended_sequence,
+                            statistics.merged_sequence,
+                            statistics.store.flips,
+                        )),
+                    );
                     continue;
                 }
                 Next::Rest if state.is_wanted => {
@@ -216,6 +262,20 @@ impl Maintenance {
                 is_settled = settle(shared);
             }
         }
+    }
+
+    /// Waits for the whole of `pause`, whoever wants work done, unless it is to stop.
+    fn leave_alone(&self, mut state: MutexGuard<'_, State>, pause: Duration) {
+        let deadline = Instant::now() + pause;
+        while !state.is_stopping {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.wanted.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.is_wanted = false;
     }
 
     /// Waits until somebody wants work done, or `limit` has passed.
@@ -251,7 +311,7 @@ fn step(shared: &Shared) -> Next {
             Err(EngineError::Busy | EngineError::LogFull) => Next::Pause(RETRY_PAUSE),
             Err(error) => {
                 shared.note_background(Some(error));
-                Next::Pause(FAILURE_PAUSE)
+                Next::Fail
             }
         },
         // It waits for readers, or for the log.
@@ -263,7 +323,7 @@ fn step(shared: &Shared) -> Next {
         Err(EngineError::Busy) => Next::Pause(RETRY_PAUSE),
         Err(error) => {
             shared.note_background(Some(error));
-            Next::Pause(FAILURE_PAUSE)
+            Next::Fail
         }
     }
 }
@@ -312,5 +372,22 @@ fn trims(shared: &Shared) -> bool {
             shared.note_failure(error);
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_while_nothing_comes_of_attempts() {
+        let mut failures = Failures::default();
+        let mut pauses = |stands| failures.pause(stands).as_millis();
+        let stuck: Vec<_> = (0..6).map(|_| pauses((7, 3, 2))).collect();
+        assert_eq!(stuck, [200, 400, 800, 1_600, 1_600, 1_600]);
+        // A commit found room, a run was published.
+        assert_eq!(pauses((8, 3, 2)), 200);
+        assert_eq!(pauses((8, 3, 2)), 400);
+        assert_eq!(pauses((8, 8, 3)), 200);
     }
 }

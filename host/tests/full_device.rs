@@ -16,7 +16,7 @@ const DIRECTORY: &str = "LIGHTNING_FULL_DEVICE";
 const MOUNTED_BYTES: u64 = 24 << 20;
 /// What somebody gives back at least: more than what is in memtables takes in the trees.
 const HELD_BYTES: usize = 8 << 20;
-/// Maintenance tries again within a second.
+/// Maintenance tries again within two seconds, and may need a few attempts.
 const RESUMED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A file system that ends with the test.
