@@ -258,7 +258,7 @@ fn transact(shared: &Shared, recorder: &Recorder, random: &mut Random) -> Result
             random,
             Value { writer: id, number },
         ) {
-            Ok(operation) => recorded.operations.push(operation),
+            Ok(operations) => recorded.operations.extend(operations),
             Err(error) => {
                 outcome = Err(error);
                 break;
@@ -289,15 +289,17 @@ fn transact(shared: &Shared, recorder: &Recorder, random: &mut Random) -> Result
     outcome
 }
 
+/// Does one operation. A range delete is recorded as what it means: a delete of every key
+/// in the range.
 fn operate(
     shared: &Shared,
     transaction: &mut lightning_core::db::Transaction,
     random: &mut Random,
     value: Value,
-) -> Result<Operation> {
+) -> Result<Vec<Operation>> {
     let engine = &shared.engine;
     let key = random.below(KEYS) as u32;
-    match random.below(8) {
+    match random.below(9) {
         0..=2 => {
             engine.transaction_note_read(transaction, TABLE, &name(key), Some(&name(key)))?;
             let view = engine.transaction_view(transaction, TABLE, true)?;
@@ -306,21 +308,27 @@ fn operate(
                 .map(|found| whole(engine, &view, found.stored()))
                 .transpose()?;
             let seen = bytes.map(|bytes| value_of(&bytes));
-            Ok(Operation::Read { key, seen })
+            Ok(vec![Operation::Read { key, seen }])
         }
         3 => {
             let to = key + 1 + random.below(4) as u32;
             engine.transaction_note_read(transaction, TABLE, &name(key), Some(&name(to)))?;
             let seen = range(engine, transaction, key, to)?;
-            Ok(Operation::Range {
+            Ok(vec![Operation::Range {
                 from: key,
                 to,
                 seen,
-            })
+            }])
         }
         4 => {
             engine.transaction_delete(transaction, TABLE, &name(key))?;
-            Ok(Operation::Write { key, number: None })
+            Ok(vec![Operation::Write { key, number: None }])
+        }
+        5 => {
+            let to = (key + 1 + random.below(3) as u32).min(KEYS as u32);
+            engine.transaction_delete_range(transaction, TABLE, &name(key), Some(&name(to)))?;
+            let deleted = |key| Operation::Write { key, number: None };
+            Ok((key..to).map(deleted).collect())
         }
         _ => {
             let mut bytes = [value.writer.to_le_bytes(), value.number.to_le_bytes()].concat();
@@ -328,7 +336,7 @@ fn operate(
             let put = PutOptions::default();
             engine.transaction_put(transaction, TABLE, &name(key), &bytes, put)?;
             let number = Some(value.number);
-            Ok(Operation::Write { key, number })
+            Ok(vec![Operation::Write { key, number }])
         }
     }
 }
