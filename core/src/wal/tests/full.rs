@@ -8,12 +8,13 @@ fn fill(storage: &SimStorage) {
     storage.set_capacity(storage.bytes_used());
 }
 
-/// A commit that is the same whenever it is appended.
+/// A commit that is the same whenever it is appended, and that fills a block: what is
+/// behind it is asked, too, when it is gone.
 fn row(sequence: u64) -> Vec<Row> {
     vec![(
         16,
         sequence.to_be_bytes().to_vec(),
-        vec![7; 430],
+        vec![7; 442],
         None,
         None,
     )]
@@ -67,6 +68,7 @@ fn a_segment_goes_on_to_its_last_block() {
 fn what_was_cut_does_not_follow_the_same_commit_when_it_is_made_again() {
     let storage = SimStorage::new(SimOptions::disk(512));
     let mut writer = SMALL.create(&storage).unwrap();
+    assert_eq!(frame_bytes(records(&row(1))), 512);
     writer.begin_flush(0).unwrap();
     append(&mut writer, &row(1)).unwrap();
     append(&mut writer, &row(2)).unwrap();
