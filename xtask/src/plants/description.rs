@@ -38,14 +38,12 @@ fn default_seconds_max() -> u64 {
 }
 
 /// A test command, split into what is built and what is run.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TestCommand {
     /// Arguments of cargo that build the programs.
     pub build: Vec<String>,
     /// Arguments of each program built.
     pub run: Vec<String>,
-    /// How long one program may run.
-    pub time_max: Duration,
     /// Whether all is built with ThreadSanitizer.
     pub thread_sanitizer: bool,
 }
@@ -73,13 +71,17 @@ impl Plant {
         Ok(original.replacen(&self.find, &self.replace, 1))
     }
 
+    /// How long one test program may run.
+    pub fn time_max(&self) -> Duration {
+        Duration::from_secs(self.seconds_max)
+    }
+
     /// The test command, split.
     pub fn command(&self) -> TestCommand {
         let (build, run) = split(&self.command).unwrap_or_default();
         TestCommand {
             build,
             run,
-            time_max: Duration::from_secs(self.seconds_max),
             thread_sanitizer: self.thread_sanitizer,
         }
     }

@@ -1,16 +1,17 @@
 //! `cargo xtask plants`: planted faults, to learn whether the tests would notice.
 //!
 //! Protocol: the workspace is copied below the build folder and never touched
-//! itself. Each test command first runs on the unchanged copy and must pass,
-//! or its later failure would mean nothing. Then, one fault at a time: write
-//! the changed file, build, run, write the original back. A fault that doesn't
-//! compile is an error of its description, not a catch.
+//! itself. One fault at a time: write the changed file, build, run, write the original
+//! back. A fault that doesn't compile is an error of its description, not a catch.
+//!
+//! That a command fails means something only where it doesn't fail without the fault
+//! (`baseline`): it has to pass then, or to go on for twice as long as it took to fail.
 
+mod baseline;
 mod copy;
 mod description;
 mod runner;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ use clap::Args;
 
 use crate::outcome::Outcome;
 use crate::{tsan, workspace};
-use description::{Plant, TestCommand};
-use runner::Verdict;
+use baseline::Baselines;
+use description::Plant;
+use runner::{Ran, Verdict};
 
 /// Plants known faults one by one and checks that a test catches each.
 ///
@@ -58,41 +60,27 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         return Ok(Outcome::Passed);
     }
     let tree = copy::refresh()?;
-    let mut baselines: BTreeMap<TestCommand, Result<Duration, String>> = BTreeMap::new();
+    let mut baselines = Baselines::new(&tree);
     let (mut caught, mut missed, mut broken, mut skipped) = (0, 0, 0, 0);
     for plant in chosen {
-        let command = plant.command();
-        if command.thread_sanitizer
+        if plant.thread_sanitizer
             && let Err(reason) = tsan::find()
         {
             skipped += 1;
             println!("SKIPPED {}: {reason}", plant.name);
             continue;
         }
-        let baseline = baselines.entry(command).or_insert_with_key(|command| {
-            let start = Instant::now();
-            match runner::run(&tree, command, BASELINE_TIME_MAX) {
-                Ok(Verdict::Passed) => Ok(start.elapsed()),
-                Ok(Verdict::Failed(by)) => Err(format!("without any fault, {by} fails")),
-                Err(error) => Err(format!("without any fault: {error:#}")),
-            }
-        });
-        let took = match baseline {
-            Ok(took) => *took,
-            Err(reason) => {
-                broken += 1;
-                println!("BROKEN {}: {reason}", plant.name);
-                continue;
-            }
-        };
-        match plant_one(&tree, plant, took) {
-            Ok(Verdict::Failed(by)) => {
+        let start = Instant::now();
+        let judged = judge(&tree, plant, &mut baselines);
+        let seconds = start.elapsed().as_secs();
+        match judged {
+            Ok(Some(by)) => {
                 caught += 1;
-                println!("caught {} by {by}", plant.name);
+                println!("caught {} by {by} ({seconds} s)", plant.name);
             }
-            Ok(Verdict::Passed) => {
+            Ok(None) => {
                 missed += 1;
-                println!("MISSED {}", plant.name);
+                println!("MISSED {} ({seconds} s)", plant.name);
             }
             Err(error) => {
                 broken += 1;
@@ -107,21 +95,40 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A test command that takes longer without any fault can't judge.
-const BASELINE_TIME_MAX: Duration = Duration::from_secs(1_800);
+/// Which test caught the fault, if any did.
+fn judge(tree: &copy::Tree, plant: &Plant, baselines: &mut Baselines) -> Result<Option<String>> {
+    let command = plant.command();
+    baselines.begin(&command)?;
+    let mut ran = plant_one(tree, plant, plant.time_max())?;
+    if matches!(ran.verdict, Verdict::StillRuns(_)) {
+        // What is slow because the machine is isn't caught.
+        let whole = baselines.whole(&command)?;
+        if whole * 2 > plant.time_max() {
+            ran = plant_one(tree, plant, whole * 2)?;
+        }
+    }
+    match ran.verdict {
+        Verdict::Passed => Ok(None),
+        Verdict::Failed(by) => {
+            baselines.outlives(&command, ran.took)?;
+            Ok(Some(by))
+        }
+        Verdict::StillRuns(program) => Ok(Some(format!(
+            "{program} (still running after {} s)",
+            ran.took.as_secs()
+        ))),
+    }
+}
 
-/// Writes the fault, runs, and writes the original back whatever came of it. `took` is
-/// how long it takes to build and run without the fault: what is slow because the machine
-/// is isn't caught.
-fn plant_one(tree: &copy::Tree, plant: &Plant, took: Duration) -> Result<Verdict> {
+/// Writes the fault, runs, and writes the original back whatever came of it.
+fn plant_one(tree: &copy::Tree, plant: &Plant, time_max: Duration) -> Result<Ran> {
     let path = tree.root.join(&plant.file);
     let original = fs::read_to_string(&path).with_context(|| format!("reading {}", plant.file))?;
     let changed = plant.apply(&original)?;
     fs::write(&path, changed).with_context(|| format!("writing {}", plant.file))?;
-    let command = plant.command();
-    let verdict = runner::run(tree, &command, command.time_max.max(took * 2));
+    let ran = runner::run(tree, &plant.command(), time_max);
     fs::write(&path, original).with_context(|| format!("restoring {}", plant.file))?;
-    verdict
+    ran
 }
 
 #[cfg(test)]

@@ -22,6 +22,16 @@ pub enum Verdict {
     Passed,
     /// One failed: the test, or what else there is to name.
     Failed(String),
+    /// One had not ended when its time was up: which.
+    StillRuns(String),
+}
+
+/// What came of a command, and how long its programs ran.
+pub struct Ran {
+    /// What the tests said.
+    pub verdict: Verdict,
+    /// From the start of the first program to the end of the last one.
+    pub took: Duration,
 }
 
 /// A fault changes one file: what is built again is that file's part of its package, and
@@ -38,11 +48,25 @@ struct Program {
 }
 
 /// Builds the programs and runs them until one fails, each for `time_max` at most.
-pub fn run(tree: &Tree, command: &TestCommand, time_max: Duration) -> Result<Verdict> {
+pub fn run(tree: &Tree, command: &TestCommand, time_max: Duration) -> Result<Ran> {
     let programs = build(tree, command)?;
     if programs.is_empty() {
         bail!("the command builds no program");
     }
+    let start = Instant::now();
+    let verdict = run_each(tree, command, &programs, time_max)?;
+    Ok(Ran {
+        verdict,
+        took: start.elapsed(),
+    })
+}
+
+fn run_each(
+    tree: &Tree,
+    command: &TestCommand,
+    programs: &[Program],
+    time_max: Duration,
+) -> Result<Verdict> {
     for program in programs {
         let output_path = tree.target.join("plant-output.txt");
         let output = File::create(&output_path).context("creating the output file")?;
@@ -63,10 +87,7 @@ pub fn run(tree: &Tree, command: &TestCommand, time_max: Duration) -> Result<Ver
             .to_string_lossy()
             .into_owned();
         let Some(status) = wait(&mut child, time_max)? else {
-            let seconds = time_max.as_secs();
-            return Ok(Verdict::Failed(format!(
-                "{name} (still running after {seconds} s)"
-            )));
+            return Ok(Verdict::StillRuns(name));
         };
         if !status.success() {
             let printed = fs::read(&output_path).context("reading the output")?;
