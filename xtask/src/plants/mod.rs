@@ -148,4 +148,45 @@ mod tests {
             }
         }
     }
+
+    /// A check that never failed shows nothing.
+    #[test]
+    fn every_check_of_the_proof_is_shown_to_fail() {
+        let root = workspace::root();
+        let plants = description::read_all(&root.join("tests/plants")).expect("descriptions");
+        let document = fs::read_to_string(root.join("tests/PROOF.md")).expect("PROOF.md");
+        let checks = names_of_checks(&root.join("tests/proof/src/checks"));
+        assert!(checks.len() > 10, "{checks:?}");
+        for check in checks {
+            let row = document
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("| `{check}` |")))
+                .unwrap_or_else(|| panic!("PROOF.md names no fault for {check}"));
+            let judged_by_it = |plant: &&Plant| {
+                let run = plant.command().run;
+                run.ends_with(&["--only".to_owned(), check.clone()])
+            };
+            let named = |plant: &Plant| row.contains(&format!("`{}`", plant.name));
+            assert!(
+                plants.iter().filter(judged_by_it).any(named),
+                "PROOF.md names no plant that {check} judges"
+            );
+        }
+    }
+
+    fn names_of_checks(folder: &std::path::Path) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).expect("the checks") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                continue;
+            }
+            let text = fs::read_to_string(path).expect("a source file");
+            let name = text
+                .split_once("\n    name: \"")
+                .and_then(|(_, rest)| rest.split_once('"'));
+            names.push(name.expect("the name of a check").0.to_owned());
+        }
+        names
+    }
 }

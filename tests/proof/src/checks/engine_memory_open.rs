@@ -3,7 +3,7 @@
 //!
 //! All operations are gone, twice and in both orders, so that loads, streamed values,
 //! snapshots, runs and merges come across each other; then everything is verified, scrubbed
-//! and swept. The same with a cipher, and with a codec. That nothing was asked for is
+//! and swept, and what memory is free is let go of. The same with a cipher, and with a codec. That nothing was asked for is
 //! counted after each step; where something ever is, each such reservation has to be
 //! refused in turn, as `engine-memory` does it at opening.
 
@@ -77,7 +77,7 @@ fn go(
         refusal.judge(&format!("{operation:?}"));
     }
     look_after(course.engine().map_err(said)?)?;
-    refusal.judge("verifying, scrubbing and sweeping");
+    refusal.judge("verifying, scrubbing, sweeping and resting");
     *reserved += refusal.before;
     drop(course);
 
@@ -133,7 +133,7 @@ fn look_after(engine: &Engine) -> Verdict {
         .is_round
     {}
     while engine.sweep(2_000).map_err(words)?.worked {}
-    Ok(())
+    engine.rest().map_err(words)
 }
 
 fn said(failure: Failure) -> String {
