@@ -21,7 +21,9 @@ pub struct Queue {
     pub commands: Vec<OwnedArguments>,
     /// A command was refused, so that `EXEC` will be.
     pub is_broken: bool,
-    /// A command changes something.
+    /// A command needs the writer.
+    pub takes_writer: bool,
+    /// A command is held back while writes are.
     pub has_writes: bool,
     /// Bytes of the commands' words.
     pub bytes: usize,
@@ -95,6 +97,8 @@ pub struct SharedClient {
     pub is_third_version: AtomicBool,
     /// How many channels and patterns it has subscribed to.
     pub subscriptions: AtomicUsize,
+    /// A pause holds its next command back.
+    pub is_held: AtomicBool,
     /// It is to be closed.
     pub is_killed: AtomicBool,
     /// Wakes its connection to see that.
@@ -231,6 +235,7 @@ impl Clients {
             output_bytes: AtomicUsize::new(0),
             is_third_version: AtomicBool::new(false),
             subscriptions: AtomicUsize::new(0),
+            is_held: AtomicBool::new(false),
             is_killed: AtomicBool::new(false),
             wake: Notify::new(),
             messages,

@@ -5,7 +5,8 @@
 //! and no shorter than a tenth of a second after the last time. What is due it deletes as
 //! a client would: in a transaction, under the writer, after it has asked whether the key
 //! has expired. Where there is no room for that, or the device refuses it, it tries again
-//! later: nobody sees a key that has expired meanwhile.
+//! later: nobody sees a key that has expired meanwhile. A pause holds it back, too; who
+//! waited for its end comes first then.
 
 use crate::failure::Failure;
 use crate::server::Server;
@@ -36,6 +37,7 @@ pub async fn serve(server: Arc<Server>) {
                 }
             }
         }
+        server.pause().ended().await;
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -43,13 +45,18 @@ pub async fn serve(server: Arc<Server>) {
 /// Removes some of what has expired; answers whether there may be more.
 async fn remove(server: &Server) -> bool {
     let store = server.store();
-    let due = store.expiries.take_due(now_ms(), KEYS_AT_ONCE);
-    if due.is_empty() {
-        return false;
-    }
-    let removed = {
+    let (due, removed) = {
         let _writer = store.writer.lock().await;
-        tokio::task::block_in_place(|| delete(server, &due))
+        // Asked with the writer held: a pause that was answered holds from then on.
+        if server.pause().held().is_some() {
+            return false;
+        }
+        let due = store.expiries.take_due(now_ms(), KEYS_AT_ONCE);
+        if due.is_empty() {
+            return false;
+        }
+        let removed = tokio::task::block_in_place(|| delete(server, &due));
+        (due, removed)
     };
     let outcome = match removed {
         Ok(Some((ticket, count))) => match store.acknowledgements.wait(ticket).await {

@@ -9,6 +9,7 @@
 //! | [`observe`] | what is remembered of commands and errors |
 //! | [`connection`] | one client's socket |
 //! | [`expire`] | removing what has expired |
+//! | [`pause`] | holding commands back for a while |
 //! | [`service`] | start, listeners, end |
 //! | [`logging`] | the service's own log |
 //! | [`monitoring`], [`health`] | figures, and how well it is |
@@ -37,6 +38,7 @@ pub mod logging;
 pub mod metrics;
 pub mod monitoring;
 pub mod observe;
+pub mod pause;
 pub mod program;
 pub mod protocol;
 pub mod server;

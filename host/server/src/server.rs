@@ -10,6 +10,7 @@ use crate::limits::LiveLimits;
 use crate::logging::SlowLines;
 use crate::metrics::Metrics;
 use crate::observe::{Baseline, Observations, shown};
+use crate::pause::Pause;
 use crate::protocol::{Arguments, RequestLimits, Version};
 use crate::store::Store;
 use crate::tls::Tls;
@@ -40,6 +41,7 @@ pub struct Server {
     random: AtomicU64,
     slow_lines: SlowLines,
     room: RoomGuard,
+    pause: Pause,
     /// How many clients the process's limit of open files has room for.
     connections_room: AtomicU32,
     shutdown: tokio::sync::watch::Sender<bool>,
@@ -93,6 +95,7 @@ impl Server {
             random: AtomicU64::new(seed),
             slow_lines: SlowLines::default(),
             room: RoomGuard::default(),
+            pause: Pause::default(),
             connections_room: AtomicU32::new(u32::MAX),
             shutdown,
         };
@@ -116,6 +119,11 @@ impl Server {
     /// Whether the disk has room for more.
     pub fn room(&self) -> &RoomGuard {
         &self.room
+    }
+
+    /// What holds commands back.
+    pub fn pause(&self) -> &Pause {
+        &self.pause
     }
 
     /// The figures.

@@ -1,6 +1,6 @@
 //! The commit of a batch that wrote.
 
-use super::Writing;
+use super::writing::Writing;
 use crate::failure::Failure;
 use lightning_db::{CommitAttempt, Table, Ticket};
 use std::sync::Arc;

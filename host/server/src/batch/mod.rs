@@ -7,20 +7,18 @@
 mod clock;
 mod commit;
 mod queue;
+mod writing;
 
 use crate::client::{Client, ReplyMode};
 use crate::commands::{self, Call, Command, Flags, Operation};
 use crate::failure::Failure;
-use crate::logging::CommitTimes;
 use crate::observe::Tally;
+use crate::pause::Held;
 use crate::protocol::{Arguments, ReplyWriter, RequestParser};
 use crate::server::Server;
-use crate::store::{Change, Changes, Execution, View};
+use crate::store::{Changes, Execution, View};
 use clock::Clock;
-use commit::commit;
 use lightning_db::{ReadTransaction, Table, WriteTransaction};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Replies that stand in memory before they are sent on, in bytes: a pipeline goes on
 /// when its client has taken them.
@@ -34,6 +32,8 @@ enum Progress {
     WouldRead,
     /// To a command that doesn't fit into the transaction behind the others.
     Full,
+    /// To a command that a pause holds back.
+    Held,
     /// A change was refused half way: nothing of the transaction may be committed.
     Broken(Failure),
 }
@@ -61,10 +61,21 @@ struct Batch<'b> {
     end: usize,
     /// A command that was looked up by its name, and its number.
     found: Option<(usize, Option<&'static Command>)>,
+    /// A pause holds the next command back.
+    is_held: bool,
 }
 
-/// Runs the commands from `first` on that are whole, and answers the number of the first
-/// that was not run: the caller sends the replies and goes on there.
+/// How far [`run`] came.
+#[derive(Debug, Clone, Copy)]
+pub struct Ran {
+    /// The number of the first command that was not run.
+    pub next: usize,
+    /// A pause holds it back.
+    pub is_held: bool,
+}
+
+/// Runs the commands from `first` on that are whole, and answers how far that came: the
+/// caller sends the replies and goes on there.
 pub async fn run(
     server: &Server,
     client: &mut Client,
@@ -73,7 +84,7 @@ pub async fn run(
     first: usize,
     out: &mut Vec<u8>,
     scratch: &mut Scratch,
-) -> usize {
+) -> Ran {
     let mut batch = Batch {
         server,
         client,
@@ -86,10 +97,12 @@ pub async fn run(
         index: first,
         end: parser.commands(),
         found: None,
+        is_held: false,
     };
     while batch.index < batch.end
         && batch.out.len() < REPLY_BYTES_SOFT
         && !batch.client.is_leaving
+        && !batch.is_held
         && !batch
             .client
             .shared
@@ -102,7 +115,10 @@ pub async fn run(
             batch.run_reading().await;
         }
     }
-    batch.index
+    Ran {
+        next: batch.index,
+        is_held: batch.is_held,
+    }
 }
 
 impl<'b> Batch<'b> {
@@ -122,15 +138,17 @@ impl<'b> Batch<'b> {
         }
     }
 
-    /// Whether the next command needs the writer: it changes the keyspace, or watches it.
+    /// Whether the next command needs the writer: it changes the keyspace, say, or watches
+    /// it.
     fn writes(&mut self) -> bool {
         let Some(command) = self.command() else {
             return false;
         };
         match &self.client.queue {
-            None => command.is_write() || command.name == "watch",
+            None if command.subcommands.is_empty() => command.takes_writer(),
+            None => commands::named(self.arguments(self.index)).is_some_and(Command::takes_writer),
             Some(queue) => {
-                command.name == "exec" && (queue.has_writes || !self.client.watches.is_empty())
+                command.name == "exec" && (queue.takes_writer || !self.client.watches.is_empty())
             }
         }
     }
@@ -159,6 +177,10 @@ impl<'b> Batch<'b> {
             match progress {
                 Progress::WouldRead => may_read = true,
                 Progress::Done => return,
+                Progress::Held => {
+                    self.is_held = true;
+                    return;
+                }
                 Progress::Full => return self.refuse(Failure::WouldRead),
                 Progress::Broken(failure) => return self.refuse(failure),
             }
@@ -190,124 +212,6 @@ impl<'b> Batch<'b> {
             }
             self.index += 1;
             if may_read {
-                break;
-            }
-        }
-        Progress::Done
-    }
-
-    /// Commands from one that writes on, in one transaction.
-    async fn run_writing(&mut self) {
-        let server = self.server;
-        let first = self.index;
-        let begin = self.out.len();
-        let started = self.clock.last();
-        let limit = server.limits().request_timeout().unwrap_or(Duration::MAX);
-        let lock = &server.store().writer;
-        let writer = match lock.try_lock() {
-            Ok(writer) => writer,
-            Err(_) => match tokio::time::timeout(limit, lock.lock()).await {
-                Ok(writer) => writer,
-                Err(_) => {
-                    return self.refuse(Failure::reply(
-                        "ERR timed out while other clients' writes were under way (limits.request_timeout_sec); nothing was changed",
-                    ));
-                }
-            },
-        };
-        // What was waited for is no part of the commands' times.
-        let writer_wait = self.clock.lap();
-        let tables = server.store().tables();
-        let transaction = match server.store().database().begin_write() {
-            Ok(transaction) => transaction,
-            Err(error) => return self.refuse(Failure::from(error)),
-        };
-        let mut writing = Writing {
-            first,
-            transaction,
-            tables: Arc::clone(&tables),
-            written_bytes: 0,
-            swapped: None,
-        };
-        let mut may_read = false;
-        let progress = loop {
-            let progress = if may_read {
-                tokio::task::block_in_place(|| self.run_writes(&mut writing, true))
-            } else {
-                self.run_writes(&mut writing, false)
-            };
-            match progress {
-                Progress::WouldRead => may_read = true,
-                stopped => break stopped,
-            }
-        };
-        if let Progress::Broken(failure) = progress {
-            drop(writing);
-            drop(writer);
-            self.server
-                .store()
-                .watches
-                .unwatch(&mut self.client.watches);
-            return self.replace_replies(first, begin, &failure);
-        }
-        self.tally.tell();
-        let committed = commit(writing, started, limit, |swapped| {
-            server.store().set_tables(swapped);
-        })
-        .await;
-        // Long values are not kept until the client's next command.
-        self.scratch.changes.reset();
-        drop(writer);
-        let outcome = match committed {
-            Ok(ticket) => {
-                let acknowledgements = &server.store().acknowledgements;
-                acknowledgements.wait(ticket).await.map_err(Failure::from)
-            }
-            Err(failure) => Err(failure),
-        };
-        match outcome {
-            Ok(()) => self.observe(first, writer_wait, started),
-            Err(failure) => {
-                self.scratch.operations.clear();
-                self.replace_replies(first, begin, &failure);
-            }
-        }
-    }
-
-    fn run_writes(&mut self, writing: &mut Writing, may_read: bool) -> Progress {
-        let commands_max = self.server.limits().write_batch_commands_max();
-        // Behind a swap, which gives the numbers to other tables, nothing more is run.
-        let tables = Arc::clone(&writing.tables);
-        while self.index < self.end && self.out.len() < REPLY_BYTES_SOFT {
-            if self.client.is_leaving || self.index - writing.first >= commands_max {
-                break;
-            }
-            if !may_read && self.is_slow() {
-                return Progress::WouldRead;
-            }
-            let mut state = State {
-                view: None,
-                transaction: Some(&mut writing.transaction),
-                tables: &tables,
-                written_bytes: writing.written_bytes,
-                may_read,
-            };
-            match self.run_one(&mut state, self.arguments(self.index)) {
-                Progress::Done => {}
-                stopped => return stopped,
-            }
-            writing.written_bytes = state.written_bytes;
-            for change in self.scratch.changes.iter() {
-                if let Change::Swap { first, second } = change {
-                    let mut swapped = tables.to_vec();
-                    swapped.swap(first, second);
-                    writing.swapped = Some(swapped.into());
-                }
-            }
-            self.index += 1;
-            if may_read || writing.swapped.is_some() {
-                // What comes next may be quick again; and behind a swap the numbers
-                // are others for everybody.
                 break;
             }
         }
@@ -352,6 +256,9 @@ impl<'b> Batch<'b> {
             self.write(begin, |reply| reply.error(&failure.message()));
             return Progress::Done;
         }
+        if self.is_held_back(command) {
+            return Progress::Held;
+        }
         let is_queued = self.client.queue.is_some()
             && !matches!(
                 command.name,
@@ -378,6 +285,19 @@ impl<'b> Batch<'b> {
             self.keep_reply(if is_pushed { self.out.len() } else { begin });
         }
         progress
+    }
+
+    /// Whether a pause holds the command back.
+    fn is_held_back(&self, command: &Command) -> bool {
+        match self.server.pause().held() {
+            None => false,
+            Some(Held::All) => true,
+            Some(Held::Writes) => {
+                let queue = self.client.queue.as_ref();
+                let has_writes = queue.is_some_and(|queue| queue.has_writes);
+                command.is_held_with_writes() || command.name == "exec" && has_writes
+            }
+        }
     }
 
     fn run_command(
@@ -523,57 +443,11 @@ impl<'b> Batch<'b> {
         self.write(begin, |reply| reply.error(&failure.message()));
         self.index += 1;
     }
-
-    /// Nothing of a batch was done, or nobody knows: all its commands are told so, and
-    /// so is the one at which it stopped.
-    fn replace_replies(&mut self, first: usize, begin: usize, failure: &Failure) {
-        self.server.note_failure(failure);
-        if self.index == first {
-            self.index += 1;
-        }
-        self.out.truncate(begin);
-        for _ in first..self.index {
-            let begin = self.out.len();
-            self.write(begin, |reply| reply.error(&failure.message()));
-        }
-    }
-
-    /// Notes how long the writes of a batch that began with command `first` took, until
-    /// they were durable.
-    fn observe(&mut self, first: usize, writer_wait: Duration, started: Instant) {
-        let durable_wait = self.clock.last().elapsed();
-        let took = started.elapsed();
-        self.server.observations().note_event("commit", took);
-        let command = commands::find(self.arguments(first).at(0));
-        self.server.slow_lines().note_commit(
-            self.client,
-            command.map_or("", |command| command.name),
-            self.index - first,
-            &CommitTimes {
-                took,
-                writer_wait,
-                durable_wait,
-            },
-        );
-        for operation in self.scratch.operations.drain(..) {
-            self.server.metrics().note_operation(operation, took);
-        }
-    }
 }
 
 struct Reading<'t> {
     transaction: &'t ReadTransaction,
     tables: &'t [Table],
-}
-
-struct Writing {
-    /// The first command of the batch.
-    first: usize,
-    transaction: WriteTransaction,
-    tables: Arc<[Table]>,
-    written_bytes: usize,
-    /// The tables by number as they are behind a swap, once it is committed.
-    swapped: Option<Arc<[Table]>>,
 }
 
 /// What a command reads and writes.

@@ -32,7 +32,8 @@ impl Batch<'_> {
                 });
                 return;
             }
-            queue.has_writes |= command.is_write();
+            queue.takes_writer |= command.takes_writer();
+            queue.has_writes |= command.is_held_with_writes();
             queue.commands.push(arguments.into());
         }
         self.client.note_state();

@@ -1,13 +1,15 @@
 //! `CLIENT`: the connections, and this one's manners.
 
 use super::connection::check_name;
-use super::{Call, Command, Flags, Outcome, help_command, shown};
+use super::{Call, Command, Flags, Outcome, help_command, not_understood, shown};
 use crate::client::{ReplyMode, SharedClient};
 use crate::failure::Failure;
+use crate::pause::Held;
 use crate::protocol::integer;
 use crate::server::Server;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const ANY_TIME: Flags = Flags::NO_SCRIPT.with(Flags::LOADING).with(Flags::STALE);
 const OPERATOR: Flags = ANY_TIME.with(Flags::ADMIN);
@@ -96,6 +98,14 @@ pub(super) const COMMANDS: &[Command] = &[part(
         "Is taken; no client is evicted in any case.",
     ),
     part(
+        "client|pause",
+        -3,
+        OPERATOR.with(Flags::TAKES_WRITER),
+        pause,
+        "3.0.0",
+        "Holds back commands that write, or all, for some milliseconds.",
+    ),
+    part(
         "client|reply",
         3,
         ANY_TIME,
@@ -142,6 +152,14 @@ pub(super) const COMMANDS: &[Command] = &[part(
         unblock,
         "5.0.0",
         "Tells that the client doesn't wait: no command does.",
+    ),
+    part(
+        "client|unpause",
+        2,
+        OPERATOR,
+        unpause,
+        "6.2.0",
+        "Holds back no commands any more.",
     ),
 ])];
 
@@ -239,6 +257,7 @@ pub fn line(server: &Server, client: &SharedClient) -> String {
         (server.clients().is_monitor(client.id), 'O'),
         (subscriptions > 0, 'P'),
         (queued != usize::MAX, 'x'),
+        (client.is_held.load(Ordering::Relaxed), 'b'),
         (client.is_killed.load(Ordering::Relaxed), 'c'),
         (client.address.is_none(), 'U'),
     ] {
@@ -374,6 +393,34 @@ fn kill(call: &mut Call<'_, '_, '_>) -> Outcome {
         end(call, client);
     }
     call.reply.length(chosen.len());
+    Ok(())
+}
+
+fn pause(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let held = match call.count() {
+        3 => Held::All,
+        4 if call.is_word(3, "write") => Held::Writes,
+        4 if call.is_word(3, "all") => Held::All,
+        4 => {
+            return Err(Failure::reply("ERR CLIENT PAUSE mode must be WRITE or ALL"));
+        }
+        _ => return Err(not_understood(call)),
+    };
+    let timeout_ms = integer(call.at(2)).ok_or(Failure::reply(
+        "ERR timeout is not an integer or out of range",
+    ))?;
+    let timeout_ms =
+        u64::try_from(timeout_ms).map_err(|_| Failure::reply("ERR timeout is negative"))?;
+    call.server
+        .pause()
+        .begin(held, Duration::from_millis(timeout_ms));
+    call.reply.ok();
+    Ok(())
+}
+
+fn unpause(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.server.pause().end();
+    call.reply.ok();
     Ok(())
 }
 

@@ -2,9 +2,11 @@
 //! doesn't tell; what only it has is called `lightning_`.
 
 use super::{Call, Command, Flags, Outcome};
+use crate::client::SharedClient;
 use crate::failure::Failure;
 use crate::server::Server;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -139,7 +141,8 @@ fn clients(call: &mut Call<'_, '_, '_>, lines: &mut Lines) -> Outcome {
     lines.put("pubsub_clients", listens.count());
     let watches = clients.iter().filter(|client| load(&client.watched) > 0);
     lines.put("watching_clients", watches.count());
-    lines.put("blocked_clients", 0);
+    let is_held = |client: &&Arc<SharedClient>| client.is_held.load(Ordering::Relaxed);
+    lines.put("blocked_clients", clients.iter().filter(is_held).count());
     lines.put("tracking_clients", 0);
     Ok(())
 }

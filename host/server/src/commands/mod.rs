@@ -100,6 +100,8 @@ flags! {
     SLOW_HERE = 12, "", "It may look at a whole database, and is run where it holds nobody up.";
     DANGEROUS = 13, "", "It is for those who know what it costs.";
     UNNOTED = 14, "", "It is not told to MONITOR.";
+    TAKES_WRITER = 16, "", "It is run while nobody writes, though it changes no key.";
+    MAY_REPLICATE = 17, "", "It is held back while writes are, though it changes no key.";
     PUSHES = 15, "", "Its replies are sent even to who wants none, as messages are.";
 }
 
@@ -282,6 +284,18 @@ impl Command {
     #[must_use]
     pub fn is_write(&self) -> bool {
         self.flags.has(Flags::WRITE)
+    }
+
+    /// Whether it needs the writer.
+    #[must_use]
+    pub fn takes_writer(&self) -> bool {
+        self.is_write() || self.flags.has(Flags::TAKES_WRITER)
+    }
+
+    /// Whether it is held back while writes are.
+    #[must_use]
+    pub fn is_held_with_writes(&self) -> bool {
+        self.is_write() || self.flags.has(Flags::MAY_REPLICATE)
     }
 
     /// Whether so many words are right.

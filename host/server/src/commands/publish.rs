@@ -34,7 +34,8 @@ pub(super) const COMMANDS: &[Command] = &[
         Flags::PUBSUB
             .with(Flags::LOADING)
             .with(Flags::STALE)
-            .with(Flags::FAST),
+            .with(Flags::FAST)
+            .with(Flags::MAY_REPLICATE),
         "2.0.0",
         "Sends a message to a channel.",
         "O(N + M) for N listeners and M patterns of all clients",

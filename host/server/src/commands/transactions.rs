@@ -61,7 +61,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command!(
         "watch",
         -2,
-        ANY_TIME,
+        ANY_TIME.with(Flags::TAKES_WRITER),
         Keys::ALL,
         "2.2.0",
         "Lets the next EXEC fail when one of the keys is changed before it.",

@@ -12,6 +12,9 @@
 //! and the time that its bytes take at a slow rate: who sends a byte now and then is let go
 //! as well as who says nothing.
 //!
+//! A command that a pause holds back ([`crate::pause`]) waits with all that was sent behind
+//! it, and no time runs out for its client.
+//!
 //! Buffers grow with what a client sends and are given up when it is silent, so that ten
 //! thousand silent clients cost little.
 
@@ -218,7 +221,8 @@ where
             }
             let input_limit = self.server.limits().query_bytes_max();
             if self.input.len() >= input_limit {
-                if waiting == 0 {
+                // Who is held back would be let go for what others do.
+                if waiting == 0 && !self.is_held() {
                     return End::TooMuchInput;
                 }
             } else {
@@ -233,6 +237,7 @@ where
                 continue;
             }
             let patience = self.patience();
+            let is_held = self.is_held();
             tokio::select! {
                 biased;
                 written = self.writer.write(&self.out[self.sent..]), if waiting > 0 => {
@@ -251,6 +256,7 @@ where
                 }
                 Some(message) = self.messages.recv() => self.write_message(&message),
                 () = self.client.shared.wake.notified() => {}
+                () = self.server.pause().ended(), if is_held => {}
                 _ = shutdown.changed() => {}
                 end = silence(patience) => return end,
             }
@@ -260,6 +266,10 @@ where
     /// How long the client is waited for from here on, if that has an end, and what it is
     /// then.
     fn patience(&self) -> Option<(Duration, End)> {
+        if self.is_held() {
+            // It is not the client that one waits for.
+            return None;
+        }
         let login = self.server.login_timeout(&self.client).map(|limit| {
             let left = limit.saturating_sub(self.client.shared.connected.elapsed());
             (left, End::NoLogin)
@@ -278,6 +288,12 @@ where
 
     /// Runs what is whole, as far as its replies are taken.
     async fn run_commands(&mut self) -> Result<(), End> {
+        if self.is_held() {
+            if self.server.pause().held().is_some() {
+                return Ok(());
+            }
+            self.set_held(false);
+        }
         loop {
             let limits = self.server.request_limits(&self.client);
             let parsed = if self.next == 0 {
@@ -296,7 +312,7 @@ where
                 }
                 // Who has replies to make lets others be done first, where memory is short.
                 self.server.client_memory().wait().await;
-                self.next = batch::run(
+                let ran = batch::run(
                     &self.server,
                     &mut self.client,
                     &self.parser,
@@ -306,9 +322,14 @@ where
                     &mut self.scratch,
                 )
                 .await;
+                self.next = ran.next;
                 self.note_memory();
                 let is_killed = self.client.shared.is_killed.load(Ordering::Relaxed);
                 if self.client.is_leaving || is_killed {
+                    return Ok(());
+                }
+                if ran.is_held {
+                    self.set_held(true);
                     return Ok(());
                 }
             }
@@ -338,6 +359,15 @@ where
                 return Ok(());
             }
         }
+    }
+
+    /// Whether a pause holds its next command back.
+    fn is_held(&self) -> bool {
+        self.client.shared.is_held.load(Ordering::Relaxed)
+    }
+
+    fn set_held(&self, is_held: bool) {
+        self.client.shared.is_held.store(is_held, Ordering::Relaxed);
     }
 
     /// Notes what its buffers take.

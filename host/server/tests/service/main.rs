@@ -7,6 +7,7 @@ mod expiry;
 mod limits;
 mod load;
 mod monitoring;
+mod pausing;
 mod program;
 mod settings;
 mod settings_table;

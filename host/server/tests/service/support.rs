@@ -241,6 +241,68 @@ impl Drop for Service {
     }
 }
 
+/// A connection whose replies are read a line at a time.
+pub struct Connection(TcpStream);
+
+impl Connection {
+    pub fn new(service: &Service) -> Self {
+        let stream = TcpStream::connect(service.clients()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(stream)
+    }
+
+    /// Sends a line, or several.
+    pub fn send(&mut self, line: &str) {
+        self.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    }
+
+    /// The first line of the reply to a line.
+    pub fn say(&mut self, line: &str) -> String {
+        self.send(line);
+        self.line()
+    }
+
+    pub fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\r\n") {
+            self.0.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap().trim_end().to_owned()
+    }
+
+    /// The text that a line is answered with.
+    pub fn text(&mut self, line: &str) -> String {
+        let length = self.say(line);
+        let length: usize = length.strip_prefix('$').unwrap().parse().unwrap();
+        let mut text = vec![0; length + 2];
+        self.0.read_exact(&mut text).unwrap();
+        String::from_utf8(text).unwrap().trim_end().to_owned()
+    }
+
+    /// A figure of `INFO`.
+    pub fn figure(&mut self, name: &str) -> u64 {
+        let text = self.text("INFO all");
+        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+        let found = lines.find(|(of, _)| *of == name);
+        found.unwrap().1.parse().unwrap()
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, pairs: &[(&str, &str)]) {
+        for (line, begin) in pairs {
+            let told = self.say(line);
+            assert!(told.starts_with(begin), "{line}: {told}");
+        }
+    }
+
+    pub fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        !matches!(self.0.read(&mut byte), Ok(1))
+    }
+}
+
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
