@@ -104,7 +104,9 @@ pub struct SharedClient {
     /// Wakes its connection to see that.
     pub wake: Notify,
     /// Messages for it.
-    pub messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<Message>,
+    /// Bytes of those that it hasn't taken.
+    pub message_bytes: AtomicUsize,
 }
 
 /// Words by which a client is known in lists.
@@ -138,7 +140,34 @@ pub enum Message {
     Monitored(Arc<str>),
 }
 
+impl Message {
+    /// Bytes that it takes. What several clients get counts for each, as in Redis.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = match self {
+            Self::Published {
+                channel, payload, ..
+            } => channel.len() + payload.len(),
+            Self::Monitored(line) => line.len(),
+        };
+        size_of::<Self>() + text
+    }
+}
+
 impl SharedClient {
+    /// Sends it a message, unless more than so many bytes of them would wait; who has not
+    /// taken its earlier ones is closed. Answers whether it was sent.
+    fn send(&self, message: Message, bytes_max: usize) -> bool {
+        let bytes = message.bytes();
+        let before = self.message_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes <= bytes_max && self.messages.try_send(message).is_ok() {
+            return true;
+        }
+        self.message_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.kill();
+        false
+    }
+
     /// The client's words.
     pub fn labels(&self) -> MutexGuard<'_, Labels> {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner)
@@ -191,6 +220,8 @@ pub struct Clients {
     monitors: Mutex<BTreeSet<u64>>,
     /// How many they are, so that commands cost nothing while there are none.
     monitor_count: AtomicUsize,
+    /// Bytes of messages that may wait for a client.
+    message_bytes_max: AtomicUsize,
     /// How many have come since the start.
     pub accepted: AtomicU64,
     /// How many were turned away.
@@ -211,6 +242,15 @@ pub struct Subscriptions {
 impl Clients {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<SharedClient>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets so many bytes of messages wait for each client.
+    pub fn set_message_bytes_max(&self, bytes: usize) {
+        self.message_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max.load(Ordering::Relaxed)
     }
 
     /// A client that has just come.
@@ -239,6 +279,7 @@ impl Clients {
             is_killed: AtomicBool::new(false),
             wake: Notify::new(),
             messages,
+            message_bytes: AtomicUsize::new(0),
         });
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(client.id, Arc::clone(&client));
@@ -310,10 +351,10 @@ impl Clients {
         let line: Arc<str> = line.into();
         let ids: Vec<u64> = self.monitors().iter().copied().collect();
         for client in ids.into_iter().filter_map(|id| self.find(id)) {
-            let message = Message::Monitored(Arc::clone(&line));
-            if client.messages.try_send(message).is_err() {
-                client.kill();
-            }
+            client.send(
+                Message::Monitored(Arc::clone(&line)),
+                self.message_bytes_max(),
+            );
         }
     }
 
@@ -375,19 +416,22 @@ impl Clients {
     /// Sends a message to all who have subscribed to its channel; answers how many.
     /// Who has not taken thousands of earlier ones is closed.
     pub fn publish(&self, channel: &[u8], payload: &[u8]) -> usize {
-        let (channel, payload): (Arc<[u8]>, Arc<[u8]>) = (channel.into(), payload.into());
         let mut receivers: Vec<(u64, Option<Arc<[u8]>>)> = Vec::new();
         {
             let subscriptions = self.subscriptions();
-            if let Some(clients) = subscriptions.channels.get(&channel) {
+            if let Some(clients) = subscriptions.channels.get(channel) {
                 receivers.extend(clients.iter().map(|id| (*id, None)));
             }
             for (pattern, clients) in &subscriptions.patterns {
-                if crate::glob::matches(pattern, &channel) {
+                if crate::glob::matches(pattern, channel) {
                     receivers.extend(clients.iter().map(|id| (*id, Some(Arc::clone(pattern)))));
                 }
             }
         }
+        if receivers.is_empty() {
+            return 0;
+        }
+        let (channel, payload): (Arc<[u8]>, Arc<[u8]>) = (channel.into(), payload.into());
         let mut reached = 0;
         for (id, pattern) in receivers {
             let Some(client) = self.find(id) else {
@@ -398,10 +442,7 @@ impl Clients {
                 channel: Arc::clone(&channel),
                 payload: Arc::clone(&payload),
             };
-            match client.messages.try_send(message) {
-                Ok(()) => reached += 1,
-                Err(_) => client.kill(),
-            }
+            reached += usize::from(client.send(message, self.message_bytes_max()));
         }
         reached
     }
@@ -451,5 +492,33 @@ impl Client {
         self.shared
             .is_third_version
             .store(self.version == Version::Resp3, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_too_many_bytes_of_messages_waiting_is_closed() {
+        let clients = Clients::default();
+        clients.set_message_bytes_max(1000);
+        let (client, mut messages) = clients.add(None, None);
+        let listeners = [client.id].into();
+        clients
+            .subscriptions()
+            .channels
+            .insert(Arc::from(&b"c"[..]), listeners);
+        assert_eq!(clients.publish(b"other", &[0; 2000]), 0);
+        assert_eq!(clients.publish(b"c", &[0; 500]), 1);
+        let waiting = client.message_bytes.load(Ordering::Relaxed);
+        assert!(waiting > 500 && !client.is_killed.load(Ordering::Relaxed));
+        assert_eq!(clients.publish(b"c", &[0; 500]), 0);
+        assert!(client.is_killed.load(Ordering::Relaxed));
+        assert_eq!(client.message_bytes.load(Ordering::Relaxed), waiting);
+        assert_eq!(
+            messages.try_recv().map(|message| message.bytes()),
+            Ok(waiting)
+        );
     }
 }

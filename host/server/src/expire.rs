@@ -8,10 +8,12 @@
 //! later: nobody sees a key that has expired meanwhile. A pause holds it back, too; who
 //! waited for its end comes first then.
 
+use crate::announcements::{Announcement, Event};
 use crate::failure::Failure;
 use crate::server::Server;
 use crate::store::now_ms;
 use lightning_db::{CommitAttempt, Table, Ticket, WriteTransaction};
+use lightning_ops::configuration::EventClasses;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -59,10 +61,12 @@ async fn remove(server: &Server) -> bool {
         (due, removed)
     };
     let outcome = match removed {
-        Ok(Some((ticket, count))) => match store.acknowledgements.wait(ticket).await {
-            Ok(()) => Ok(count),
-            Err(error) => Err(Failure::from(error)),
-        },
+        Ok(Some((ticket, count))) => {
+            let sequence = ticket.sequence();
+            let outcome = store.acknowledgements.wait(ticket).await;
+            server.tell_outcome(sequence, outcome.is_ok());
+            outcome.map(|()| count).map_err(Failure::from)
+        }
         Ok(None) => Ok(0),
         Err(failure) => Err(failure),
     };
@@ -86,6 +90,8 @@ fn delete(server: &Server, due: &[(usize, Arc<[u8]>)]) -> Result<Option<(Ticket,
     let store = server.store();
     let tables = store.tables();
     let mut transaction = store.database().begin_write()?;
+    let tells = server.announcements().classes().has(EventClasses::EXPIRED);
+    let mut announcement = Announcement::default();
     let mut count = 0;
     for (database, key) in due {
         let Some(table) = tables.get(*database) else {
@@ -95,6 +101,14 @@ fn delete(server: &Server, due: &[(usize, Arc<[u8]>)]) -> Result<Option<(Ticket,
             Found::Nothing => {
                 transaction.delete(table, key)?;
                 count += 1;
+                if tells {
+                    announcement.add(Event {
+                        class: EventClasses::EXPIRED,
+                        name: "expired",
+                        database: *database,
+                        key,
+                    });
+                }
             }
             Found::Until(expiry_ms) => store.expiries.note(*database, key, expiry_ms),
             Found::Endless => {}
@@ -104,7 +118,10 @@ fn delete(server: &Server, due: &[(usize, Arc<[u8]>)]) -> Result<Option<(Ticket,
         return Ok(None);
     }
     match transaction.try_commit_async()? {
-        CommitAttempt::Committed(ticket) => Ok(Some((ticket, count))),
+        CommitAttempt::Committed(ticket) => {
+            server.announce(ticket.sequence(), announcement);
+            Ok(Some((ticket, count)))
+        }
         CommitAttempt::Later(_) => Err(Failure::reply("ERR no room just now")),
     }
 }

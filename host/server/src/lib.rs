@@ -8,6 +8,7 @@
 //! | [`batch`] | running what a client sent, and committing it |
 //! | [`observe`] | what is remembered of commands and errors |
 //! | [`connection`] | one client's socket |
+//! | [`announcements`] | telling events on keys |
 //! | [`expire`] | removing what has expired |
 //! | [`pause`] | holding commands back for a while |
 //! | [`service`] | start, listeners, end |
@@ -21,6 +22,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod announcements;
 pub mod batch;
 pub mod care;
 pub mod client;

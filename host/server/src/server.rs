@@ -1,6 +1,7 @@
 //! The service as its connections see it: the keyspace, the clients, the settings, the figures.
 
 use crate::access::{Access, Denial, ReadAccess, User};
+use crate::announcements::{Announcement, Announcements};
 use crate::care::RoomGuard;
 use crate::client::{Client, Clients, SharedClient};
 use crate::client_memory::ClientMemory;
@@ -42,6 +43,7 @@ pub struct Server {
     slow_lines: SlowLines,
     room: RoomGuard,
     pause: Pause,
+    announcements: Announcements,
     /// How many clients the process's limit of open files has room for.
     connections_room: AtomicU32,
     shutdown: tokio::sync::watch::Sender<bool>,
@@ -96,6 +98,7 @@ impl Server {
             slow_lines: SlowLines::default(),
             room: RoomGuard::default(),
             pause: Pause::default(),
+            announcements: Announcements::default(),
             connections_room: AtomicU32::new(u32::MAX),
             shutdown,
         };
@@ -119,6 +122,31 @@ impl Server {
     /// Whether the disk has room for more.
     pub fn room(&self) -> &RoomGuard {
         &self.room
+    }
+
+    /// Events on keys that are told.
+    pub fn announcements(&self) -> &Announcements {
+        &self.announcements
+    }
+
+    /// Keeps what is to be told of a commit until it is durable: called with the writer
+    /// held.
+    pub fn announce(&self, sequence: u64, announcement: Announcement) {
+        if !announcement.is_empty() {
+            self.announcements
+                .put(sequence, announcement, &self.client_memory);
+        }
+    }
+
+    /// Tells what was to be told of commits up to this one where they are durable, and
+    /// forgets it where they failed.
+    pub fn tell_outcome(&self, sequence: u64, is_durable: bool) {
+        if is_durable {
+            self.announcements
+                .tell(sequence, &self.clients, &self.client_memory);
+        } else {
+            self.announcements.forget(sequence, &self.client_memory);
+        }
     }
 
     /// What holds commands back.
@@ -176,7 +204,11 @@ impl Server {
         let settings = self.settings();
         crate::engine::apply(self.store.database(), &settings.configuration);
         self.limits.set(&settings.configuration);
+        self.clients
+            .set_message_bytes_max(self.limits.output_bytes_max());
         let monitoring = &settings.configuration.monitoring;
+        self.announcements
+            .set_classes(monitoring.notify_keyspace_events);
         self.slow_lines.set_threshold(monitoring.slowlog_threshold);
         self.observations.set_thresholds(
             monitoring.slowlog_threshold,

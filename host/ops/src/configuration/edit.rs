@@ -467,6 +467,7 @@ level = \"info\"
             Kind::Choice(words) => Value::Text(words[1].to_owned()),
             Kind::Path => Value::Text("/with \"quotes\" and \\".to_owned()),
             Kind::Addresses => Value::Text("127.0.0.1 ::1".to_owned()),
+            Kind::EventClasses => Value::Text("AKE".to_owned()),
             Kind::NumberSet | Kind::ChoiceOrNumberSet(_) => Value::Text("0-3,8".to_owned()),
         }
     }

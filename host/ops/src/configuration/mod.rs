@@ -29,6 +29,7 @@
 //! |---|---|
 //! | `setting.rs`, `settings/` | what a setting is, and the table of all |
 //! | `value.rs` | values: read, checked, shown |
+//! | `event_classes.rs` | classes of events on keys, and their letters |
 //! | `file.rs` | TOML to values with lines |
 //! | `load.rs`, `origin.rs`, `places.rs` | the order of sources, and default places |
 //! | `relations.rs` | what must hold between settings |
@@ -40,6 +41,7 @@
 
 mod difference;
 mod edit;
+mod event_classes;
 mod file;
 mod load;
 mod nearest;
@@ -55,6 +57,7 @@ mod value;
 
 pub use difference::{Change, Difference, difference};
 pub use edit::{Edit, EditError, set, text_with};
+pub use event_classes::EventClasses;
 pub use load::{Entry, Loaded, find};
 pub use nearest::Suggestion;
 pub use origin::{Origin, Sources};

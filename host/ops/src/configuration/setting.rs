@@ -61,6 +61,8 @@ pub enum Kind {
     NumberSet,
     /// One of these words, or numbers and ranges such as `0-3,8`.
     ChoiceOrNumberSet(&'static [&'static str]),
+    /// Letters of classes of events. Empty for none.
+    EventClasses,
 }
 
 /// What counts where a setting is written nowhere.

@@ -1,5 +1,6 @@
 //! The values as the service uses them: durations, bytes, words as enums.
 
+use super::event_classes::EventClasses;
 use super::load::Entry;
 use super::value::{self, Value};
 use std::net::IpAddr;
@@ -188,6 +189,8 @@ pub struct MonitoringSettings {
     pub slowlog_length_max: u32,
     /// From how long on an event is remembered; `None` for none.
     pub latency_monitor_threshold: Option<Duration>,
+    /// Which events on keys are published.
+    pub notify_keyspace_events: EventClasses,
 }
 
 /// `[limits]`.
@@ -394,6 +397,7 @@ impl Typed<'_> {
             slowlog_threshold: slow_us.ok().map(Duration::from_micros),
             slowlog_length_max: self.small("monitoring", "slowlog_max_len"),
             latency_monitor_threshold: unless_zero(latency_ms).map(Duration::from_millis),
+            notify_keyspace_events: self.event_classes("monitoring", "notify_keyspace_events"),
         }
     }
 
@@ -500,6 +504,13 @@ impl Typed<'_> {
         match &self.entry(section, name).value {
             Value::Text(text) => Some(text.into()),
             _ => None,
+        }
+    }
+
+    pub(super) fn event_classes(&self, section: &str, name: &str) -> EventClasses {
+        match &self.entry(section, name).value {
+            Value::Text(text) => EventClasses::parse(text).unwrap_or_default(),
+            _ => EventClasses::NONE,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The value of a setting: read from TOML or from text, checked, shown.
 
+use super::event_classes::EventClasses;
 use super::setting::{DefaultValue, Kind, Setting};
 use std::fmt;
 use std::net::IpAddr;
@@ -178,6 +179,11 @@ impl Kind {
                     Err(Refusal::Type(quoted(&text)))
                 }
             }
+            (Self::EventClasses, Value::Text(text)) => match EventClasses::parse(&text) {
+                Some(EventClasses::NONE) => Ok(Value::Unset),
+                Some(classes) => Ok(Value::Text(classes.to_string())),
+                None => Err(Refusal::Type(quoted(&text))),
+            },
             (_, value) => Err(other(&value)),
         }
     }
@@ -197,6 +203,9 @@ impl Kind {
             Self::NumberSet => "a text of numbers and ranges such as \"0-3,8\"".to_owned(),
             Self::ChoiceOrNumberSet(words) => {
                 format!("{}, or numbers and ranges such as \"0-3,8\"", one_of(words))
+            }
+            Self::EventClasses => {
+                "a text of letters among \"Ag$lshzxeKEtmdn\", such as \"KEA\"".to_owned()
             }
         }
     }

@@ -9,6 +9,7 @@ mod commit;
 mod queue;
 mod writing;
 
+use crate::announcements::Announcement;
 use crate::client::{Client, ReplyMode};
 use crate::commands::{self, Call, Command, Flags, Operation};
 use crate::failure::Failure;
@@ -19,6 +20,7 @@ use crate::server::Server;
 use crate::store::{Changes, Execution, View};
 use clock::Clock;
 use lightning_db::{ReadTransaction, Table, WriteTransaction};
+use lightning_ops::configuration::EventClasses;
 
 /// Replies that stand in memory before they are sent on, in bytes: a pipeline goes on
 /// when its client has taken them.
@@ -42,6 +44,8 @@ enum Progress {
 #[derive(Debug, Default)]
 pub struct Scratch {
     changes: Changes,
+    /// Events that are told when what the batch has written is durable.
+    announcement: Announcement,
     /// Operations of the batch, whose time is known when they are durable.
     operations: Vec<Operation>,
 }
@@ -160,6 +164,7 @@ impl<'b> Batch<'b> {
             Err(error) => return self.refuse(Failure::from(error)),
         };
         let tables = self.server.store().tables();
+        self.listen();
         let mut may_read = false;
         loop {
             let mut reading = Reading {
@@ -185,6 +190,12 @@ impl<'b> Batch<'b> {
                 Progress::Broken(failure) => return self.refuse(failure),
             }
         }
+    }
+
+    /// Takes note of the events that are told.
+    fn listen(&mut self) {
+        let classes = self.server.announcements().classes();
+        self.scratch.changes.set_classes(classes);
     }
 
     /// One command where it may read from the device, else as many as don't have to.
@@ -378,19 +389,32 @@ impl<'b> Batch<'b> {
         let now_ms = self.clock.now_ms();
         let changes = &mut self.scratch.changes;
         let version = self.client.version;
+        let mut execution =
+            Execution::new(store, tables, &mut *view, may_read, &mut *changes, now_ms);
+        if command.tells_misses() {
+            execution.tell_misses();
+        }
         (command.run)(&mut Call {
             server: self.server,
             client: self.client,
-            store: &mut Execution::new(store, tables, view, may_read, changes, now_ms),
+            store: &mut execution,
             arguments,
             reply: &mut ReplyWriter::new(self.out, version),
-        })
+        })?;
+        if changes.tells(EventClasses::NEW) {
+            Execution::new(store, tables, view, may_read, changes, now_ms).mark_new()?;
+        }
+        Ok(())
     }
 
     /// Writes what the last command wanted changed into the transaction.
     fn apply(&mut self, state: &mut State<'_, '_>) -> Progress {
         let changes = &self.scratch.changes;
         if changes.is_empty() {
+            self.scratch.announcement.gather(changes);
+            if state.transaction.is_none() {
+                self.tell_now();
+            }
             return Progress::Done;
         }
         let Some(transaction) = state.transaction.as_deref_mut() else {
@@ -410,7 +434,18 @@ impl<'b> Batch<'b> {
             return Progress::Broken(failure);
         }
         state.written_bytes += store.bytes_of(changes);
+        self.scratch.announcement.gather(changes);
         Progress::Done
+    }
+
+    /// Tells the events of a command that has changed nothing.
+    fn tell_now(&mut self) {
+        let announcement = &mut self.scratch.announcement;
+        if !announcement.is_empty() {
+            let announcements = self.server.announcements();
+            announcements.publish(announcement, self.server.clients());
+            announcement.clear();
+        }
     }
 
     /// Takes back what was written since `begin` and writes a reply instead.

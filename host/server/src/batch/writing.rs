@@ -43,6 +43,7 @@ impl Batch<'_> {
         };
         // What was waited for is no part of the commands' times.
         let writer_wait = self.clock.lap();
+        self.listen();
         let tables = server.store().tables();
         let transaction = match server.store().database().begin_write() {
             Ok(transaction) => transaction,
@@ -73,6 +74,7 @@ impl Batch<'_> {
                 return;
             }
         }
+        let announcement = std::mem::take(&mut self.scratch.announcement);
         if let Progress::Broken(failure) = progress {
             drop(writing);
             drop(writer);
@@ -89,11 +91,17 @@ impl Batch<'_> {
         .await;
         // Long values are not kept until the client's next command.
         self.scratch.changes.reset();
+        if let Ok(ticket) = &committed {
+            server.announce(ticket.sequence(), announcement);
+        }
         drop(writer);
         let outcome = match committed {
             Ok(ticket) => {
                 let acknowledgements = &server.store().acknowledgements;
-                acknowledgements.wait(ticket).await.map_err(Failure::from)
+                let sequence = ticket.sequence();
+                let outcome = acknowledgements.wait(ticket).await;
+                server.tell_outcome(sequence, outcome.is_ok());
+                outcome.map_err(Failure::from)
             }
             Err(failure) => Err(failure),
         };

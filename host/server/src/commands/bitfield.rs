@@ -5,6 +5,7 @@ use super::strings::{check_length, owned};
 use super::{Call, Command, Flags, Keys, Outcome};
 use crate::failure::Failure;
 use crate::protocol::integer;
+use lightning_ops::configuration::EventClasses;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::new("bitmap", "bitfield", -2, |call| bitfield(call, true))
@@ -223,6 +224,8 @@ fn bitfield(call: &mut Call<'_, '_, '_>, may_write: bool) -> Outcome {
     }
     if is_changed {
         call.store.changes.put(database, key, &value, lifetime);
+        let class = EventClasses::STRING;
+        call.store.changes.event(class, "setbit", database, key);
     }
     Ok(())
 }

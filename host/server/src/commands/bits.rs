@@ -5,6 +5,7 @@ use super::{Call, Command, Flags, Keys, Outcome};
 use crate::failure::Failure;
 use crate::protocol::integer;
 use crate::store::Lifetime;
+use lightning_ops::configuration::EventClasses;
 use std::ops::Range;
 
 const WRITE: Flags = Flags::WRITE.with(Flags::DENY_OOM);
@@ -112,6 +113,8 @@ fn setbit(call: &mut Call<'_, '_, '_>) -> Outcome {
     if is_new || grows || was_set != is_set {
         put_bit(&mut value, place, is_set);
         call.store.changes.put(database, key, &value, lifetime);
+        let class = EventClasses::STRING;
+        call.store.changes.event(class, "setbit", database, key);
     }
     call.reply.flag(was_set);
     Ok(())
@@ -272,16 +275,24 @@ fn bitop(call: &mut Call<'_, '_, '_>) -> Outcome {
     }
     let mut result: Option<Vec<u8>> = None;
     for key in call.arguments.from(3) {
-        let source = call.store.get(database, key)?;
-        let source = source.as_ref().map_or(&[][..], |value| value.bytes());
-        match &mut result {
-            None => result = Some(source.to_vec()),
-            Some(result) => {
-                result.resize(result.len().max(source.len()), 0);
-                for (index, byte) in result.iter_mut().enumerate() {
-                    *byte = combine(*byte, source.get(index).copied().unwrap_or(0));
+        let is_missed = {
+            let source = call.store.get(database, key)?;
+            let is_missed = source.is_none();
+            let source = source.as_ref().map_or(&[][..], |value| value.bytes());
+            match &mut result {
+                None => result = Some(source.to_vec()),
+                Some(result) => {
+                    result.resize(result.len().max(source.len()), 0);
+                    for (index, byte) in result.iter_mut().enumerate() {
+                        *byte = combine(*byte, source.get(index).copied().unwrap_or(0));
+                    }
                 }
             }
+            is_missed
+        };
+        if is_missed {
+            let class = EventClasses::KEY_MISS;
+            call.store.changes.event(class, "keymiss", database, key);
         }
     }
     let mut result = result.unwrap_or_default();
@@ -294,8 +305,12 @@ fn bitop(call: &mut Call<'_, '_, '_>) -> Outcome {
         call.store
             .changes
             .put(database, target, &result, Lifetime::Endless);
+        let class = EventClasses::STRING;
+        call.store.changes.event(class, "set", database, target);
     } else if call.store.exists(database, target)? {
         call.store.changes.delete(database, target);
+        let class = EventClasses::GENERIC;
+        call.store.changes.event(class, "del", database, target);
     }
     call.reply.length(result.len());
     Ok(())

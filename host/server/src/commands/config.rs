@@ -7,7 +7,9 @@ use super::{Call, Command, Flags, Outcome, help_command, shown};
 use crate::failure::Failure;
 use crate::glob;
 use crate::server::Server;
-use lightning_ops::configuration::{Configuration, Effect, Kind, Loaded, LogLevel, WalSyncMode};
+use lightning_ops::configuration::{
+    Configuration, Effect, EventClasses, Kind, Loaded, LogLevel, WalSyncMode,
+};
 use std::net::IpAddr;
 
 const OPERATOR: Flags = Flags::ADMIN
@@ -58,6 +60,8 @@ enum Meaning {
     Same(&'static str),
     /// To a setting of ours, in bytes, that takes Redis's units.
     Bytes(&'static str),
+    /// To a setting of ours of classes of events.
+    Events(&'static str),
     /// To what can't be set while the service runs.
     Fixed(fn(&Server, &Configuration) -> String),
 }
@@ -98,6 +102,10 @@ const NAMES: &[(&str, Meaning)] = &[
     (
         "maxmemory-policy",
         Meaning::Fixed(|_, _| "noeviction".to_owned()),
+    ),
+    (
+        "notify-keyspace-events",
+        Meaning::Events("monitoring.notify_keyspace_events"),
     ),
     (
         "port",
@@ -161,7 +169,9 @@ fn own_value(settings: &Loaded, key: &str) -> Option<String> {
 
 fn value_of(server: &Server, settings: &Loaded, meaning: &Meaning) -> String {
     match meaning {
-        Meaning::Same(key) | Meaning::Bytes(key) => own_value(settings, key).unwrap_or_default(),
+        Meaning::Same(key) | Meaning::Bytes(key) | Meaning::Events(key) => {
+            own_value(settings, key).unwrap_or_default()
+        }
         Meaning::Fixed(value) => value(server, &settings.configuration),
     }
 }
@@ -237,6 +247,15 @@ fn change(
         }
         return match meaning {
             Meaning::Same(key) => Ok(Some(((*key).to_owned(), text.to_owned()))),
+            Meaning::Events(key) => {
+                EventClasses::parse(text).ok_or_else(|| {
+                    refused(
+                        name,
+                        "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.",
+                    )
+                })?;
+                Ok(Some(((*key).to_owned(), text.to_owned())))
+            }
             Meaning::Bytes(key) => {
                 let size =
                     bytes(text).ok_or_else(|| refused(name, "argument must be a memory value"))?;
@@ -332,7 +351,7 @@ mod tests {
         };
         let loaded = Configuration::load(&sources).unwrap();
         for (name, meaning) in NAMES {
-            if let Meaning::Same(key) | Meaning::Bytes(key) = meaning {
+            if let Meaning::Same(key) | Meaning::Bytes(key) | Meaning::Events(key) = meaning {
                 let [setting] = named(key)[..] else {
                     panic!("{name} leads to {key}, which there isn't");
                 };

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::protocol::integer;
 use crate::store::Lifetime;
 use bigdecimal::{BigDecimal, RoundingMode};
+use lightning_ops::configuration::EventClasses;
 use std::str::FromStr as _;
 
 const FAST_WRITE: Flags = Flags::WRITE.with(Flags::DENY_OOM).with(Flags::FAST);
@@ -53,6 +54,8 @@ fn add(call: &mut Call<'_, '_, '_>, amount: i64) -> Outcome {
     let mut digits = itoa::Buffer::new();
     let value = digits.format(sum).as_bytes();
     call.store.changes.put(database, key, value, lifetime);
+    let class = EventClasses::STRING;
+    call.store.changes.event(class, "incrby", database, key);
     call.reply.integer(sum);
     Ok(())
 }
@@ -107,6 +110,10 @@ fn incrbyfloat(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.store
         .changes
         .put(database, key, text.as_bytes(), lifetime);
+    let class = EventClasses::STRING;
+    call.store
+        .changes
+        .event(class, "incrbyfloat", database, key);
     call.reply.bulk(text.as_bytes());
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::strings::lifetime_of;
 use super::{Call, Command, Flags, Keys, Outcome};
 use crate::failure::Failure;
 use crate::store::Lifetime;
+use lightning_ops::configuration::EventClasses;
 
 const FAST_READ: Flags = Flags::READONLY.with(Flags::FAST);
 const FAST_WRITE: Flags = Flags::WRITE.with(Flags::FAST);
@@ -178,8 +179,14 @@ fn expire(call: &mut Call<'_, '_, '_>, name: &str, unit_ms: i64, is_absolute: bo
         Ok(at_ms) if at > now => {
             let lifetime = Lifetime::Until(at_ms);
             call.store.changes.put(database, key, &bytes, lifetime);
+            let class = EventClasses::GENERIC;
+            call.store.changes.event(class, "expire", database, key);
         }
-        _ => call.store.changes.delete(database, key),
+        _ => {
+            call.store.changes.delete(database, key);
+            let class = EventClasses::GENERIC;
+            call.store.changes.event(class, "del", database, key);
+        }
     }
     call.reply.flag(true);
     Ok(())
@@ -197,6 +204,8 @@ fn persist(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.store
         .changes
         .put(database, key, &bytes, Lifetime::Endless);
+    let class = EventClasses::GENERIC;
+    call.store.changes.event(class, "persist", database, key);
     call.reply.flag(true);
     Ok(())
 }

@@ -5,6 +5,8 @@ use super::{Call, Command, Flags, Keys, Outcome};
 use crate::failure::Failure;
 use crate::glob;
 use crate::protocol::integer;
+use crate::store::Changes;
+use lightning_ops::configuration::EventClasses;
 use std::ops::Bound;
 
 const FAST_READ: Flags = Flags::READONLY.with(Flags::FAST);
@@ -189,6 +191,8 @@ fn del(call: &mut Call<'_, '_, '_>) -> Outcome {
         if !seen.contains(&key) && call.store.exists(database, key)? {
             removed += 1;
             call.store.changes.delete(database, key);
+            let class = EventClasses::GENERIC;
+            call.store.changes.event(class, "del", database, key);
         }
         // One key alone needs no looking back.
         if call.arguments.len() > 2 {
@@ -221,6 +225,13 @@ const SAME_OBJECT: Failure = Failure::Reply(std::borrow::Cow::Borrowed(
     "ERR source and destination objects are the same",
 ));
 
+/// A key that takes the place of another is a new one, as in Redis.
+fn note_replaced(changes: &mut Changes, is_free: bool, database: usize, key: &[u8]) {
+    if !is_free {
+        changes.event(EventClasses::NEW, "new", database, key);
+    }
+}
+
 fn rename(call: &mut Call<'_, '_, '_>, only_if_free: bool) -> Outcome {
     let (database, from, to) = (call.client.database, call.at(1), call.at(2));
     let is_free = !call.store.exists(database, to)?;
@@ -229,8 +240,12 @@ fn rename(call: &mut Call<'_, '_, '_>, only_if_free: bool) -> Outcome {
     drop(value);
     let may_rename = is_free || !only_if_free;
     if may_rename && from != to {
-        call.store.changes.put(database, to, &bytes, lifetime);
-        call.store.changes.delete(database, from);
+        let changes = &mut *call.store.changes;
+        note_replaced(changes, is_free, database, to);
+        changes.put(database, to, &bytes, lifetime);
+        changes.delete(database, from);
+        changes.event(EventClasses::GENERIC, "rename_from", database, from);
+        changes.event(EventClasses::GENERIC, "rename_to", database, to);
     }
     if only_if_free {
         call.reply.flag(may_rename);
@@ -268,13 +283,18 @@ fn copy(call: &mut Call<'_, '_, '_>) -> Outcome {
     }
     let is_free = !call.store.exists(target, to)?;
     let Some(value) = call.store.get(database, from)? else {
+        let class = EventClasses::KEY_MISS;
+        call.store.changes.event(class, "keymiss", database, from);
         call.reply.flag(false);
         return Ok(());
     };
     let (bytes, lifetime) = (value.bytes().to_vec(), lifetime_of(&value));
     drop(value);
     if is_free || replaces {
-        call.store.changes.put(target, to, &bytes, lifetime);
+        let changes = &mut *call.store.changes;
+        note_replaced(changes, is_free, target, to);
+        changes.put(target, to, &bytes, lifetime);
+        changes.event(EventClasses::GENERIC, "copy_to", target, to);
     }
     call.reply.flag(is_free || replaces);
     Ok(())
@@ -294,8 +314,11 @@ fn move_key(call: &mut Call<'_, '_, '_>) -> Outcome {
     };
     let (bytes, lifetime) = (value.bytes().to_vec(), lifetime_of(&value));
     drop(value);
-    call.store.changes.put(target, key, &bytes, lifetime);
-    call.store.changes.delete(database, key);
+    let changes = &mut *call.store.changes;
+    changes.put(target, key, &bytes, lifetime);
+    changes.delete(database, key);
+    changes.event(EventClasses::GENERIC, "move_from", database, key);
+    changes.event(EventClasses::GENERIC, "move_to", target, key);
     call.reply.flag(true);
     Ok(())
 }

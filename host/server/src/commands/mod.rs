@@ -21,6 +21,7 @@ mod key_use;
 mod keys;
 mod latency;
 mod lcs;
+mod lifetimes;
 mod memory;
 mod operator;
 mod publish;
@@ -296,6 +297,16 @@ impl Command {
     #[must_use]
     pub fn is_held_with_writes(&self) -> bool {
         self.is_write() || self.flags.has(Flags::MAY_REPLICATE)
+    }
+
+    /// Whether it is told that it looks for a key in vain, as reading a value in Redis is.
+    #[must_use]
+    pub fn tells_misses(&self) -> bool {
+        match self.name {
+            "getdel" | "getex" | "getset" => true,
+            "memory|usage" => false,
+            name => self.flags.has(Flags::READONLY) && !name.starts_with("object|"),
+        }
     }
 
     /// Whether so many words are right.

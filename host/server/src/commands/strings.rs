@@ -1,10 +1,11 @@
 //! Strings: whole values, parts of them, counters.
 
 use super::arguments::non_negative;
+use super::lifetimes::{Expiry, expiry_at, expiry_option};
 use super::{Call, Command, Flags, Keys, Outcome};
 use crate::failure::Failure;
-use crate::protocol::integer;
 use crate::store::{Lifetime, StoredValue};
+use lightning_ops::configuration::EventClasses;
 
 const WRITE: Flags = Flags::WRITE.with(Flags::DENY_OOM);
 const FAST_WRITE: Flags = WRITE.with(Flags::FAST);
@@ -225,91 +226,6 @@ fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(())
 }
 
-/// When a value is to expire, as the options of `SET` and `GETEX` say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expiry {
-    Unsaid,
-    Keep,
-    Persist,
-    Given(GivenExpiry),
-}
-
-/// A time of expiry that an option gives; it is read when all options are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct GivenExpiry {
-    /// The place of the number.
-    place: usize,
-    unit_ms: i64,
-    is_absolute: bool,
-}
-
-impl GivenExpiry {
-    fn lifetime(self, call: &Call<'_, '_, '_>, command: &str) -> Result<Lifetime, Failure> {
-        let number = call.at(self.place);
-        let at = expiry_at(call, number, self.unit_ms, self.is_absolute, command)?;
-        Ok(Lifetime::Until(at))
-    }
-}
-
-/// A time of expiry from a number in an option or argument.
-pub(super) fn expiry_at(
-    call: &Call<'_, '_, '_>,
-    number: &[u8],
-    unit_ms: i64,
-    is_absolute: bool,
-    command: &str,
-) -> Result<u64, Failure> {
-    let number = integer(number).ok_or(Failure::NOT_AN_INTEGER)?;
-    let invalid = || Failure::reply(format!("ERR invalid expire time in '{command}' command"));
-    if number <= 0 {
-        return Err(invalid());
-    }
-    let span = number.checked_mul(unit_ms).ok_or_else(invalid)?;
-    let now = i64::try_from(call.store.now_ms()).unwrap_or(i64::MAX);
-    let at = if is_absolute {
-        span
-    } else {
-        span.checked_add(now).ok_or_else(invalid)?
-    };
-    u64::try_from(at).map_err(|_| invalid())
-}
-
-impl Expiry {
-    /// Whether the option may stand behind this one: the same may stand twice, and the last
-    /// counts.
-    fn may_become(self, given: Self) -> bool {
-        match (self, given) {
-            (Self::Unsaid, _) => true,
-            (Self::Given(first), Self::Given(second)) => {
-                (first.unit_ms, first.is_absolute) == (second.unit_ms, second.is_absolute)
-            }
-            _ => false,
-        }
-    }
-}
-
-fn expiry_option(call: &Call<'_, '_, '_>, index: usize) -> Result<Option<Expiry>, Failure> {
-    let (unit_ms, is_absolute) = if call.is_word(index, "ex") {
-        (1000, false)
-    } else if call.is_word(index, "px") {
-        (1, false)
-    } else if call.is_word(index, "exat") {
-        (1000, true)
-    } else if call.is_word(index, "pxat") {
-        (1, true)
-    } else {
-        return Ok(None);
-    };
-    if index + 1 >= call.count() {
-        return Err(Failure::SYNTAX);
-    }
-    Ok(Some(Expiry::Given(GivenExpiry {
-        place: index + 1,
-        unit_ms,
-        is_absolute,
-    })))
-}
-
 fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
     let (key, value) = (call.at(1), call.at(2));
     let (mut if_absent, mut if_present, mut gives_old) = (false, false, false);
@@ -341,7 +257,7 @@ fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
         Expiry::Given(given) => given.lifetime(call, "set")?,
         _ => Lifetime::Endless,
     };
-    let mut may_set = true;
+    let (mut may_set, mut is_missed) = (true, false);
     // Most don't look at what is there.
     if if_absent || if_present || gives_old || expiry == Expiry::Keep {
         let old = call.store.get(database, key)?;
@@ -349,12 +265,22 @@ fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
             lifetime = old.as_ref().map_or(Lifetime::Endless, lifetime_of);
         }
         may_set = !(if_absent && old.is_some() || if_present && old.is_none());
+        is_missed = gives_old && old.is_none();
         if gives_old {
             call.reply.bulk_or_null(old.as_ref().map(|old| old.bytes()));
         }
     }
+    if is_missed {
+        let class = EventClasses::KEY_MISS;
+        call.store.changes.event(class, "keymiss", database, key);
+    }
     if may_set {
-        call.store.changes.put(database, key, value, lifetime);
+        let changes = &mut *call.store.changes;
+        changes.put(database, key, value, lifetime);
+        changes.event(EventClasses::STRING, "set", database, key);
+        if matches!(expiry, Expiry::Given(_)) {
+            changes.event(EventClasses::GENERIC, "expire", database, key);
+        }
     }
     match (gives_old, may_set) {
         (true, _) => {}
@@ -364,14 +290,19 @@ fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(())
 }
 
+/// Gives a key a value that stays.
+fn put_new(call: &mut Call<'_, '_, '_>, database: usize, key: &[u8], value: &[u8]) {
+    let changes = &mut *call.store.changes;
+    changes.put(database, key, value, Lifetime::Endless);
+    changes.event(EventClasses::STRING, "set", database, key);
+}
+
 fn setnx(call: &mut Call<'_, '_, '_>) -> Outcome {
     let (database, key, value) = (call.client.database, call.at(1), call.at(2));
     check_length(call, value.len())?;
     let is_free = !call.store.exists(database, key)?;
     if is_free {
-        call.store
-            .changes
-            .put(database, key, value, Lifetime::Endless);
+        put_new(call, database, key, value);
     }
     call.reply.flag(is_free);
     Ok(())
@@ -381,9 +312,10 @@ fn set_for(call: &mut Call<'_, '_, '_>, unit_ms: i64, command: &str) -> Outcome 
     let (database, key, value) = (call.client.database, call.at(1), call.at(3));
     check_length(call, value.len())?;
     let at = expiry_at(call, call.at(2), unit_ms, false, command)?;
-    call.store
-        .changes
-        .put(database, key, value, Lifetime::Until(at));
+    let changes = &mut *call.store.changes;
+    changes.put(database, key, value, Lifetime::Until(at));
+    changes.event(EventClasses::STRING, "set", database, key);
+    changes.event(EventClasses::GENERIC, "expire", database, key);
     call.reply.ok();
     Ok(())
 }
@@ -402,9 +334,7 @@ fn getset(call: &mut Call<'_, '_, '_>) -> Outcome {
     let old = call.store.get(database, key)?;
     call.reply.bulk_or_null(old.as_ref().map(|old| old.bytes()));
     drop(old);
-    call.store
-        .changes
-        .put(database, key, value, Lifetime::Endless);
+    put_new(call, database, key, value);
     Ok(())
 }
 
@@ -416,6 +346,8 @@ fn getdel(call: &mut Call<'_, '_, '_>) -> Outcome {
     drop(old);
     if existed {
         call.store.changes.delete(database, key);
+        let class = EventClasses::GENERIC;
+        call.store.changes.event(class, "del", database, key);
     }
     Ok(())
 }
@@ -449,7 +381,14 @@ fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
     };
     call.reply.bulk(&value);
     if let Some(lifetime) = lifetime {
-        call.store.changes.put(database, key, &value, lifetime);
+        let event = match lifetime {
+            Lifetime::Endless => "persist",
+            Lifetime::Until(at) if at <= call.store.now_ms() => "del",
+            Lifetime::Until(_) => "expire",
+        };
+        let changes = &mut *call.store.changes;
+        changes.put(database, key, &value, lifetime);
+        changes.event(EventClasses::GENERIC, event, database, key);
     }
     Ok(())
 }
@@ -484,9 +423,7 @@ fn put_pairs(call: &mut Call<'_, '_, '_>) {
     let database = call.client.database;
     for index in (1..call.count()).step_by(2) {
         let (key, value) = (call.at(index), call.at(index + 1));
-        call.store
-            .changes
-            .put(database, key, value, Lifetime::Endless);
+        put_new(call, database, key, value);
     }
 }
 
@@ -526,6 +463,8 @@ fn append(call: &mut Call<'_, '_, '_>) -> Outcome {
     check_length(call, value.len() + call.at(2).len())?;
     value.extend_from_slice(call.at(2));
     call.store.changes.put(database, key, &value, lifetime);
+    let class = EventClasses::STRING;
+    call.store.changes.event(class, "append", database, key);
     call.reply.length(value.len());
     Ok(())
 }
@@ -582,6 +521,8 @@ fn setrange(call: &mut Call<'_, '_, '_>) -> Outcome {
     }
     value[offset..end].copy_from_slice(patch);
     call.store.changes.put(database, key, &value, lifetime);
+    let class = EventClasses::STRING;
+    call.store.changes.event(class, "setrange", database, key);
     call.reply.length(value.len());
     Ok(())
 }

@@ -254,7 +254,11 @@ where
                         Err(error) => return End::Broken(error),
                     }
                 }
-                Some(message) = self.messages.recv() => self.write_message(&message),
+                Some(message) = self.messages.recv() => {
+                    let bytes = message.bytes();
+                    self.client.shared.message_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    self.write_message(&message);
+                }
                 () = self.client.shared.wake.notified() => {}
                 () = self.server.pause().ended(), if is_held => {}
                 _ = shutdown.changed() => {}
@@ -373,7 +377,8 @@ where
     /// Notes what its buffers take.
     fn note_memory(&mut self) {
         let queued = self.client.queue.as_ref().map_or(0, |queue| queue.bytes);
-        let now = self.input.capacity() + self.out.capacity() + queued;
+        let messages = self.client.shared.message_bytes.load(Ordering::Relaxed);
+        let now = self.input.capacity() + self.out.capacity() + queued + messages;
         if now != self.noted_bytes {
             self.server.client_memory().note(self.noted_bytes, now);
             self.noted_bytes = now;

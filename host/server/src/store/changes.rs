@@ -3,6 +3,9 @@
 //! Keys and values stand one behind another in one buffer that is used again for the
 //! next command, so that a command costs no allocation once the buffer has grown.
 
+use crate::announcements::Event;
+use lightning_ops::configuration::EventClasses;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// How long an entry is to live.
@@ -80,6 +83,8 @@ enum Placed {
         key: Range<usize>,
         value: Range<usize>,
         lifetime: Lifetime,
+        /// The key wasn't there: looked up only where that is told.
+        is_new: bool,
     },
     Delete {
         database: usize,
@@ -92,6 +97,12 @@ enum Placed {
         first: usize,
         second: usize,
     },
+    Event {
+        class: EventClasses,
+        name: &'static str,
+        database: usize,
+        key: Range<usize>,
+    },
 }
 
 /// The changes that one command wants, in their order: later ones win.
@@ -99,6 +110,10 @@ enum Placed {
 pub struct Changes {
     bytes: Vec<u8>,
     placed: Vec<Placed>,
+    /// How many of them are events, which change nothing.
+    events: usize,
+    /// The events that are told.
+    classes: EventClasses,
 }
 
 /// A buffer that a very long value has grown is given back.
@@ -119,6 +134,7 @@ impl Changes {
             key,
             value,
             lifetime,
+            is_new: false,
         });
     }
 
@@ -141,48 +157,131 @@ impl Changes {
     /// Whether nothing is to be changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.placed.is_empty()
+        self.len() == 0
     }
 
     /// How many changes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.placed.len()
+        self.placed.len() - self.events
     }
 
     /// Forgets all of them.
     pub fn reset(&mut self) {
         self.placed.clear();
+        self.events = 0;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
+    }
+
+    /// Which events are told: others are not noted.
+    pub fn set_classes(&mut self, classes: EventClasses) {
+        self.classes = classes;
+    }
+
+    /// Whether events of this class are told.
+    #[must_use]
+    pub fn tells(&self, class: EventClasses) -> bool {
+        self.classes.has(class)
+    }
+
+    /// Something happens to a key.
+    pub fn event(&mut self, class: EventClasses, name: &'static str, database: usize, key: &[u8]) {
+        if self.tells(class) {
+            let key = self.place(key);
+            self.events += 1;
+            self.placed.push(Placed::Event {
+                class,
+                name,
+                database,
+                key,
+            });
+        }
+    }
+
+    /// The events, in their order.
+    pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
+        let bytes = |range: &Range<usize>| &self.bytes[range.clone()];
+        let new = |database: usize, key| Event {
+            class: EventClasses::NEW,
+            name: "new",
+            database,
+            key,
+        };
+        self.placed.iter().filter_map(move |placed| match placed {
+            Placed::Put {
+                database,
+                key,
+                is_new: true,
+                ..
+            } => Some(new(*database, bytes(key))),
+            Placed::Event {
+                class,
+                name,
+                database,
+                key,
+            } => Some(Event {
+                class: *class,
+                name,
+                database: *database,
+                key: bytes(key),
+            }),
+            _ => None,
+        })
+    }
+
+    /// Marks those keys that get a value and aren't there yet, as `exists` says.
+    ///
+    /// # Errors
+    /// What `exists` fails with.
+    pub fn mark_new<E>(
+        &mut self,
+        mut exists: impl FnMut(usize, &[u8]) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut seen = HashSet::new();
+        for placed in &mut self.placed {
+            if let Placed::Put {
+                database,
+                key,
+                is_new,
+                ..
+            } = placed
+            {
+                let key = &self.bytes[key.clone()];
+                *is_new = seen.insert((*database, key)) && !exists(*database, key)?;
+            }
+        }
+        Ok(())
     }
 
     /// The changes, in their order.
     pub fn iter(&self) -> impl Iterator<Item = Change<'_>> {
         let bytes = |range: &Range<usize>| &self.bytes[range.clone()];
-        self.placed.iter().map(move |placed| match placed {
+        self.placed.iter().filter_map(move |placed| match placed {
             Placed::Put {
                 database,
                 key,
                 value,
                 lifetime,
-            } => Change::Put {
+                ..
+            } => Some(Change::Put {
                 database: *database,
                 key: bytes(key),
                 value: bytes(value),
                 expiry_ms: lifetime.expiry_ms(),
-            },
-            Placed::Delete { database, key } => Change::Delete {
+            }),
+            Placed::Delete { database, key } => Some(Change::Delete {
                 database: *database,
                 key: bytes(key),
-            },
-            Placed::Clear { database } => Change::Clear {
+            }),
+            Placed::Clear { database } => Some(Change::Clear {
                 database: *database,
-            },
-            Placed::Swap { first, second } => Change::Swap {
+            }),
+            Placed::Swap { first, second } => Some(Change::Swap {
                 first: *first,
                 second: *second,
-            },
+            }),
+            Placed::Event { .. } => None,
         })
     }
 }

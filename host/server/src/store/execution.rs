@@ -3,6 +3,7 @@
 use super::{Changes, Store, table_of};
 use crate::failure::Failure;
 use lightning_db::{Range, ReadTransaction, Table, TableReader, ValueGuard, WriteTransaction};
+use lightning_ops::configuration::EventClasses;
 use std::ops::RangeBounds;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,8 @@ pub struct Execution<'x, 't> {
     view: &'x mut View<'t>,
     may_read: bool,
     now_ms: u64,
+    /// Keys that it looks for in vain are told.
+    tells_misses: bool,
     /// What the command wants changed.
     pub changes: &'x mut Changes,
 }
@@ -60,9 +63,33 @@ impl<'x, 't> Execution<'x, 't> {
             tables,
             view,
             may_read,
-            now_ms,
+            tells_misses: false,
             changes,
+            now_ms,
         }
+    }
+
+    /// Tells of keys that are looked for in vain.
+    pub fn tell_misses(&mut self) {
+        self.tells_misses = self.changes.tells(EventClasses::KEY_MISS);
+    }
+
+    /// Marks the keys that get a value and are new.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn mark_new(&mut self) -> Result<(), Failure> {
+        let Self {
+            store,
+            tables,
+            view,
+            may_read,
+            changes,
+            ..
+        } = self;
+        changes.mark_new(|database, key| {
+            Ok(look_up(store, tables, view, *may_read, database, key)?.is_some())
+        })
     }
 
     /// The store.
@@ -102,31 +129,12 @@ impl<'x, 't> Execution<'x, 't> {
     /// # Errors
     /// As [`reader`](Self::reader).
     pub fn get(&mut self, database: usize, key: &[u8]) -> Result<Option<StoredValue<'_>>, Failure> {
-        if key.len() > self.store.limits().key_bytes_max {
-            // No such key can have been written.
-            return Ok(None);
+        let (tables, may_read) = (self.tables, self.may_read);
+        let value = look_up(self.store, tables, self.view, may_read, database, key)?;
+        if value.is_none() && self.tells_misses {
+            let class = EventClasses::KEY_MISS;
+            self.changes.event(class, "keymiss", database, key);
         }
-        let table = table_of(self.tables, database)?;
-        let may_read = self.may_read;
-        let value = match &mut *self.view {
-            View::Read { transaction, last } => {
-                let is_open = last.as_ref().is_some_and(|(of, _)| *of == database);
-                if !is_open || may_read {
-                    let reader = if may_read {
-                        transaction.open(table)?
-                    } else {
-                        transaction.open_in_memory(table)?
-                    };
-                    *last = Some((database, reader));
-                }
-                match last {
-                    Some((_, reader)) => reader.get(key)?,
-                    None => None,
-                }
-            }
-            View::Write(transaction) if may_read => transaction.open(table)?.get(key)?,
-            View::Write(transaction) => transaction.open_in_memory(table)?.get(key)?,
-        };
         Ok(value)
     }
 
@@ -149,6 +157,41 @@ impl<'x, 't> Execution<'x, 't> {
     ) -> Result<Range<'_, Bytes, Bytes>, Failure> {
         Ok(self.reader(database)?.range(range)?)
     }
+}
+
+/// The value of a key.
+fn look_up<'v>(
+    store: &Store,
+    tables: &[Table],
+    view: &'v mut View<'_>,
+    may_read: bool,
+    database: usize,
+    key: &[u8],
+) -> Result<Option<StoredValue<'v>>, Failure> {
+    if key.len() > store.limits().key_bytes_max {
+        // No such key can have been written.
+        return Ok(None);
+    }
+    let table = table_of(tables, database)?;
+    Ok(match view {
+        View::Read { transaction, last } => {
+            let is_open = last.as_ref().is_some_and(|(of, _)| *of == database);
+            if !is_open || may_read {
+                let reader = if may_read {
+                    transaction.open(table)?
+                } else {
+                    transaction.open_in_memory(table)?
+                };
+                *last = Some((database, reader));
+            }
+            match last {
+                Some((_, reader)) => reader.get(key)?,
+                None => None,
+            }
+        }
+        View::Write(transaction) if may_read => transaction.open(table)?.get(key)?,
+        View::Write(transaction) => transaction.open_in_memory(table)?.get(key)?,
+    })
 }
 
 impl std::fmt::Debug for Execution<'_, '_> {

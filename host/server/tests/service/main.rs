@@ -7,6 +7,7 @@ mod expiry;
 mod limits;
 mod load;
 mod monitoring;
+mod notifications;
 mod pausing;
 mod program;
 mod settings;

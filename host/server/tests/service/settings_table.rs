@@ -108,6 +108,11 @@ const SEEN: &[(&str, &str, &str)] = &[
     ("monitoring.slowlog_log_slower_than_us", LIMITS, SLOW),
     ("monitoring.slowlog_max_len", LIMITS, SLOW),
     ("monitoring.latency_monitor_threshold_ms", LIMITS, SLOW),
+    (
+        "monitoring.notify_keyspace_events",
+        "server/tests/service/notifications.rs",
+        "each_command_tells_its_events_in_their_order",
+    ),
     ("security.password_file", LIMITS, STRANGERS),
     (
         "security.acl_file",

@@ -181,6 +181,22 @@ pub(super) const MONITORING: Section = Section {
             effect: Effect::Reload,
             documentation: "From how long on an event is remembered by LATENCY; 0 for none.",
         },
+        Setting {
+            section: "monitoring",
+            name: "notify_keyspace_events",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_NOTIFY_KEYSPACE_EVENTS"],
+            kind: Kind::EventClasses,
+            default: DefaultValue::Unset,
+            effect: Effect::Reload,
+            documentation: "Which changes of keys are published on channels, by Redis's letters: \
+                            K and E for the channels `__keyspace@0__:KEY` and \
+                            `__keyevent@0__:EVENT`, of which one is needed; g for events of any \
+                            value, $ for those of strings, x for keys that have expired, n for \
+                            new ones, m for keys that a command looked for in vain, A for all \
+                            but n and m. Empty for none. They are published when the change is \
+                            durable; each costs every write a little.",
+        },
     ],
 };
 
