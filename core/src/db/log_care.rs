@@ -1,11 +1,17 @@
 //! Keeping the log in shape: segments prepared ahead, given back when merged.
 
 use super::ingest::INGEST_FRAME_BYTES;
-use super::{Engine, LogState, Maintenance};
+use super::pressure::TREES_MIN_MEMTABLES;
+use super::{Engine, LogState, Maintenance, STATE_FROZEN};
 use crate::error::{Error, Result};
 use crate::sync::{ExclusiveGuard, Ordering};
 use crate::wal::{Checkpoint, Wanted};
 use lightning_platform::IoErrorKind;
+
+/// The part of what the page file uses that the log may have in slots that hold nothing,
+/// besides those that are to be ready. Beside trees of ten memtables that is more than the
+/// log of one memtable, which is what comes and goes.
+const STOCK_PARTS: u64 = 8;
 
 impl Engine {
     /// Keeps log segments ready, and gives back those that are not needed.
@@ -34,6 +40,7 @@ impl Engine {
             });
             self.note_log(&mut log);
         }
+        self.note_needed(maintenance, &log);
         let mut worked = self.note_prepared(maintenance, &mut log)?;
         let mut scarce = false;
         let lack = self.lacking_segment(&log);
@@ -69,14 +76,36 @@ impl Engine {
         Ok(worked)
     }
 
+    /// Notes from which segment on the log will be needed when the oldest memtable that
+    /// takes no more commits is in trees or runs: for a flip that finds the log taken, as
+    /// most do beside writers that never rest. The segments before that one get no more
+    /// commits, so that what is noted stays true.
+    fn note_needed(&self, maintenance: &mut Maintenance, log: &LogState) {
+        let merged = maintenance.store.superblock().merged_sequence;
+        let sources = self.current_version().sources;
+        let oldest = sources.memtables().last();
+        let frozen = oldest
+            .and_then(|index| self.front.memtable(index))
+            .filter(|slot| slot.state.load(Ordering::Acquire) == STATE_FROZEN)
+            .map(|slot| slot.memtable.last_sequence());
+        let sequence = frozen.unwrap_or(merged).max(merged);
+        maintenance.log_needed = (sequence, log.writer.first_segment_needed_for(sequence));
+    }
+
     /// Gives blocks of the log back that it has not needed lately: more than what the last
     /// rounds kept at most before something was merged, and what is to be ready. A slot
-    /// that is emptied in vain costs as many bytes to prepare again. `kept` is what this
-    /// round kept.
+    /// that is emptied in vain costs as many bytes to prepare again. Where space counts
+    /// (`pressure`), what holds nothing is a part of the page file at most all the same.
+    /// `kept` is what this round kept.
     fn shorten_log(&self, log: &mut LogState, kept: u64) {
         let [newest, middle, _] = log.kept_bytes;
         log.kept_bytes = [kept, newest, middle];
-        let most = log.kept_bytes.into_iter().max().unwrap_or(kept);
+        let mut most = log.kept_bytes.into_iter().max().unwrap_or(kept);
+        let used = self.statistics.used_bytes.load(Ordering::Relaxed);
+        if used >= TREES_MIN_MEMTABLES * u64::from(self.options.memtable_bytes) {
+            let (_, kept_now) = log.writer.slots().file_bytes();
+            most = most.min(kept_now + used / STOCK_PARTS);
+        }
         let ready =
             u64::from(self.options.log_slots_ready) * u64::from(log.config.segment_bytes_usual);
         // A log that stays long is no harm.

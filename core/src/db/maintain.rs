@@ -9,7 +9,7 @@
 //!
 //! With runs (`Options::runs` is not 0) a frozen memtable that is durable becomes a run.
 //! Runs are merged into the trees when there are `Options::runs` of them, or at
-//! least two that together are 4/10 as large as the trees, or when everything is to
+//! least two that together are large beside the trees (`pressure`), or when everything is to
 //! drain; then all that stand are, up to six. Without runs each memtable is merged by
 //! itself. Where nothing is to be built, space is given back to the device (`trim`).
 //!
@@ -346,6 +346,7 @@ impl Engine {
         sources: impl FnOnce(&Sources) -> Sources,
     ) -> Result<()> {
         let before = *maintenance.store.superblock();
+        let (needed_above, needed) = maintenance.log_needed;
         let mut roots = maintenance.store.published().roots;
         let mut entries = maintenance.store.entries();
         let Maintenance {
@@ -394,8 +395,10 @@ impl Engine {
         };
         let first_segment = self
             .first_segment_for(merged_sequence)
-            .unwrap_or(before.first_segment)
-            .max(before.first_segment);
+            .or((needed_above <= merged_sequence).then_some(needed))
+            .map_or(before.first_segment, |needed| {
+                needed.max(before.first_segment)
+            });
         let input = FlipInput {
             roots,
             entries,

@@ -169,6 +169,9 @@ struct Maintenance {
     log_yields: bool,
     /// Whether it has done so since the last flip.
     log_yielded: bool,
+    /// A sequence, and the oldest segment of the log that was needed for what is above it
+    /// when the log was last at hand.
+    log_needed: (u64, u64),
 }
 
 /// Figures of a running engine.

@@ -536,6 +536,7 @@ impl Bringing<'_> {
                 prepared: None,
                 log_yields: false,
                 log_yielded: false,
+                log_needed: (0, 0),
             }),
             transactions,
             cursor_memories,

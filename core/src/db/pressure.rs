@@ -4,9 +4,15 @@
 //! # Space
 //! What was written stands in runs until it is merged. Where merges don't keep up, they
 //! grow up to the most that there may be, to more than the trees themselves. So from where
-//! a merge of them is due on, at 4/10 of what the trees take, writers are slowed down, the
-//! more the more it is; at 11/20 of it they go hardly faster than merges. Merges give space back
-//! while they run (`cut_runs`), so that writers see them go on.
+//! a merge of them is due on, writers are slowed down, the more the more it is; 3/20 of the
+//! trees later they go hardly faster than merges. Merges give space back while they run
+//! (`cut_runs`), so that writers see them go on.
+//!
+//! A merge is due where runs and log come to half of the trees. The log counts as one
+//! memtable, about what it has on average, so that its coming and going doesn't
+//! decide when; and runs alone have a quarter of the trees at least. So the part that runs
+//! may have grows with the trees: beside those of ten memtables 4/10, beside those of five,
+//! where the log is twice the part, 3/10.
 //!
 //! A memtable that is full counts as the run that it becomes: by the time that it is one,
 //! the writers would have filled the next.
@@ -18,7 +24,7 @@ use super::{Engine, STATE_ACTIVE, STATE_FREE, STATE_FROZEN};
 use crate::sync::Ordering;
 
 /// Memtables' worth of trees from which on space counts.
-const TREES_MIN_MEMTABLES: u64 = 5;
+pub(super) const TREES_MIN_MEMTABLES: u64 = 5;
 
 /// What is left of the memtable that takes writes, where that is to be heeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +43,9 @@ pub struct FrontRoom {
 }
 
 /// Bytes of two runs and more with which they are to be merged into trees of so many.
-pub(super) fn due_run_bytes(tree_bytes: u64) -> u64 {
-    tree_bytes / 10 * 4
+pub(super) fn due_run_bytes(tree_bytes: u64, memtable_bytes: u32) -> u64 {
+    let without_log = (tree_bytes / 2).saturating_sub(u64::from(memtable_bytes));
+    without_log.max(tree_bytes / 4)
 }
 
 impl Engine {
@@ -75,7 +82,7 @@ impl Engine {
     }
 
     /// What may be written where space is short: half of a memtable where runs take as much
-    /// as makes a merge due, nothing where they take 11/20 of what the trees do; `full`
+    /// as makes a merge due, nothing where they take 3/20 of the trees more; `full`
     /// memtables are to be runs. And what the trees take.
     fn space_room(&self, full: u64) -> (Option<u64>, u64) {
         let counters = &self.statistics;
@@ -86,15 +93,30 @@ impl Engine {
         let pending = counters.pending_bytes.load(Ordering::Relaxed);
         let used = counters.used_bytes.load(Ordering::Relaxed);
         let trees = used.saturating_sub(run_bytes + pending);
-        let due = due_run_bytes(trees);
+        let due = due_run_bytes(trees, self.options.memtable_bytes);
         let over = runs.saturating_sub(due);
         let is_due = over > 0 && counters.runs.load(Ordering::Relaxed) + full >= 2;
         if !is_due || trees < TREES_MIN_MEMTABLES * memtable {
             return (None, trees);
         }
-        let whole = (trees / 20 * 11).saturating_sub(due);
+        let whole = trees / 20 * 3;
         let left = whole.saturating_sub(over);
         let room = u128::from(memtable / 2) * u128::from(left) / u128::from(whole.max(1));
         (Some(u64::try_from(room).unwrap_or(0)), trees)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::due_run_bytes;
+
+    #[test]
+    fn runs_may_have_a_larger_part_of_larger_trees() {
+        let memtable = 1 << 20;
+        let percent = |memtables: u64| {
+            let trees = memtables * u64::from(memtable);
+            due_run_bytes(trees, memtable) * 100 / trees
+        };
+        assert_eq!([2, 4, 5, 10, 20].map(percent), [25, 25, 30, 40, 45]);
     }
 }

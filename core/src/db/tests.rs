@@ -11,6 +11,7 @@ mod ingest_faults;
 mod last_table;
 mod lent;
 mod load_conflicts;
+mod log_room;
 mod long_keys;
 mod many_tables;
 mod model;

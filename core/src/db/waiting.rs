@@ -36,7 +36,7 @@ impl Engine {
         let others = run_bytes + statistics.pending_bytes;
         let base = statistics.used_bytes.saturating_sub(others);
         let is_due = runs.count() >= most
-            || runs.count() >= 2 && run_bytes >= due_run_bytes(base)
+            || runs.count() >= 2 && run_bytes >= due_run_bytes(base, self.options.memtable_bytes)
             || is_pressed
             || self.options.runs == 0
             || self.wants_drain.load(Ordering::Acquire);
