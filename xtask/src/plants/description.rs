@@ -87,6 +87,13 @@ impl Plant {
     }
 }
 
+impl TestCommand {
+    /// Whether it is over with the first bad case, long before it would be without any.
+    pub fn ends_at_first_bad(&self) -> bool {
+        self.run.iter().any(|argument| argument == "--until-bad")
+    }
+}
+
 fn split(command: &str) -> Result<(Vec<String>, Vec<String>)> {
     let (before, after) = command.split_once(" -- ").unwrap_or((command, ""));
     let words =

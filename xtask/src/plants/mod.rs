@@ -5,7 +5,8 @@
 //! back. A fault that doesn't compile is an error of its description, not a catch.
 //!
 //! That a command fails means something only where it doesn't fail without the fault
-//! (`baseline`): it has to pass then, or to go on for twice as long as it took to fail.
+//! (`baseline`): it has to pass then, or, where it ends at the first bad case, to go on for
+//! twice as long as it took to fail.
 
 mod baseline;
 mod copy;
