@@ -12,7 +12,8 @@
 
 use crate::client::Clients;
 use crate::client_memory::ClientMemory;
-use crate::store::Changes;
+use crate::store::{Change, Changes};
+use crate::tracking::{Touch, Tracking};
 use lightning_ops::configuration::EventClasses;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -39,46 +40,102 @@ struct Placed {
     key: Range<usize>,
 }
 
-/// The events of one transaction, in their order.
+#[derive(Debug)]
+enum PlacedTouch {
+    Changed(Range<usize>),
+    Read(Range<usize>),
+    All,
+}
+
+/// What is to be told of one transaction, in its order: events, and for those who track,
+/// keys.
 #[derive(Debug, Default)]
 pub struct Announcement {
     keys: Vec<u8>,
     events: Vec<Placed>,
+    touches: Vec<PlacedTouch>,
+    /// The client that has made it; `None`: the service.
+    client: Option<u64>,
 }
 
 impl Announcement {
+    fn place(&mut self, key: &[u8]) -> Range<usize> {
+        let begin = self.keys.len();
+        self.keys.extend_from_slice(key);
+        begin..self.keys.len()
+    }
+
+    /// It is of this client.
+    pub fn set_client(&mut self, id: u64) {
+        self.client = Some(id);
+    }
+
     /// Adds an event.
     pub fn add(&mut self, event: Event<'_>) {
-        let begin = self.keys.len();
-        self.keys.extend_from_slice(event.key);
+        let key = self.place(event.key);
         self.events.push(Placed {
             name: event.name,
             database: event.database,
-            key: begin..self.keys.len(),
+            key,
         });
     }
 
-    /// Adds the events of a command.
-    pub fn gather(&mut self, changes: &Changes) {
+    /// Adds what happened to a key, for those who track.
+    pub fn touch(&mut self, touch: Touch<'_>) {
+        let placed = match touch {
+            Touch::Changed(key) => PlacedTouch::Changed(self.place(key)),
+            Touch::Read(key) => PlacedTouch::Read(self.place(key)),
+            Touch::All => PlacedTouch::All,
+        };
+        self.touches.push(placed);
+    }
+
+    /// Adds the events of a command, and what it changes where somebody tracks.
+    pub fn gather(&mut self, changes: &Changes, is_tracked: bool) {
         for event in changes.events() {
             self.add(event);
         }
+        for change in changes.iter().filter(|_| is_tracked) {
+            match change {
+                Change::Put { key, .. } | Change::Delete { key, .. } => {
+                    self.touch(Touch::Changed(key));
+                }
+                // FLUSHALL empties many; who keeps anything is told once.
+                Change::Clear { .. } | Change::Swap { .. } => {
+                    if !matches!(self.touches.last(), Some(PlacedTouch::All)) {
+                        self.touch(Touch::All);
+                    }
+                }
+            }
+        }
+    }
+
+    fn touches(&self) -> impl Iterator<Item = Touch<'_>> {
+        let key = |key: &Range<usize>| self.keys.get(key.clone()).unwrap_or_default();
+        self.touches.iter().map(move |touch| match touch {
+            PlacedTouch::Changed(range) => Touch::Changed(key(range)),
+            PlacedTouch::Read(range) => Touch::Read(key(range)),
+            PlacedTouch::All => Touch::All,
+        })
     }
 
     /// Whether there is nothing to be told.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.events.is_empty() && self.touches.is_empty()
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         self.keys.clear();
         self.events.clear();
+        self.touches.clear();
     }
 
     fn bytes(&self) -> usize {
-        self.keys.capacity() + self.events.capacity() * size_of::<Placed>()
+        self.keys.capacity()
+            + self.events.capacity() * size_of::<Placed>()
+            + self.touches.capacity() * size_of::<PlacedTouch>()
     }
 }
 
@@ -133,7 +190,13 @@ impl Announcements {
     }
 
     /// Tells what waits for commits up to this one, which are durable.
-    pub fn tell(&self, sequence: u64, clients: &Clients, memory: &ClientMemory) {
+    pub fn tell(
+        &self,
+        sequence: u64,
+        clients: &Clients,
+        tracking: &Tracking,
+        memory: &ClientMemory,
+    ) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -141,7 +204,11 @@ impl Announcements {
         let mut waiting = self.lock();
         while let Some(first) = pop_up_to(&mut waiting, sequence) {
             memory.note(first.announcement.bytes(), 0);
-            self.publish(&first.announcement, clients);
+            let announcement = &first.announcement;
+            if !announcement.touches.is_empty() {
+                tracking.tell(announcement.client, announcement.touches(), clients, memory);
+            }
+            self.publish(announcement, clients);
         }
         self.count.store(waiting.len(), Ordering::Relaxed);
     }
@@ -197,14 +264,15 @@ mod tests {
     fn what_waits_is_counted_until_it_is_told_or_forgotten() {
         let memory = ClientMemory::new(None, 0, 1);
         let (announcements, clients) = (Announcements::default(), Clients::default());
+        let tracking = Tracking::default();
         for sequence in 1..=3 {
             announcements.put(sequence, announcement(b"key"), &memory);
         }
         let all = memory.taken();
         assert!(all > 0);
-        announcements.tell(0, &clients, &memory);
+        announcements.tell(0, &clients, &tracking, &memory);
         assert_eq!(memory.taken(), all);
-        announcements.tell(2, &clients, &memory);
+        announcements.tell(2, &clients, &tracking, &memory);
         assert_eq!(memory.taken(), all / 3);
         announcements.forget(3, &memory);
         assert_eq!((memory.taken(), announcements.lock().len()), (0, 0));

@@ -43,6 +43,17 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// How a client tracks what it reads: what its commands need to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tracks {
+    /// It is told of keys by their beginning, whether it has read them or not.
+    pub is_broadcast: bool,
+    /// Only what it reads behind `CLIENT CACHING YES` is tracked.
+    pub is_opt_in: bool,
+    /// What it reads behind `CLIENT CACHING NO` is not tracked.
+    pub is_opt_out: bool,
+}
+
 /// What only the client's own commands see.
 #[derive(Debug)]
 pub struct Client {
@@ -62,6 +73,10 @@ pub struct Client {
     pub reply_mode: ReplyMode,
     /// It is to be closed when it has its replies.
     pub is_leaving: bool,
+    /// How it tracks what it reads.
+    pub tracks: Option<Tracks>,
+    /// `CLIENT CACHING` was its last command, or stands in front of its transaction.
+    pub is_caching: bool,
     /// Its last command, as the lists know it.
     last_command: &'static str,
 }
@@ -138,6 +153,15 @@ pub enum Message {
     },
     /// A command that somebody has run.
     Monitored(Arc<str>),
+    /// What is kept of these keys holds no more; `None`: of any.
+    Invalidated {
+        /// The keys.
+        keys: Option<Arc<[Arc<[u8]>]>>,
+        /// It is told in another's place.
+        is_redirected: bool,
+    },
+    /// The client of this number is to be told in its place, and is gone.
+    BrokenRedirection(u64),
 }
 
 impl Message {
@@ -149,6 +173,11 @@ impl Message {
                 channel, payload, ..
             } => channel.len() + payload.len(),
             Self::Monitored(line) => line.len(),
+            Self::Invalidated { keys, .. } => {
+                let keys = keys.iter().flat_map(|keys| keys.iter());
+                keys.map(|key| key.len() + size_of::<Arc<[u8]>>()).sum()
+            }
+            Self::BrokenRedirection(_) => 0,
         };
         size_of::<Self>() + text
     }
@@ -249,8 +278,9 @@ impl Clients {
         self.message_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    fn message_bytes_max(&self) -> usize {
-        self.message_bytes_max.load(Ordering::Relaxed)
+    /// Sends a message to a client; answers whether it gets it.
+    pub fn send(&self, client: &SharedClient, message: Message) -> bool {
+        client.send(message, self.message_bytes_max.load(Ordering::Relaxed))
     }
 
     /// A client that has just come.
@@ -351,10 +381,7 @@ impl Clients {
         let line: Arc<str> = line.into();
         let ids: Vec<u64> = self.monitors().iter().copied().collect();
         for client in ids.into_iter().filter_map(|id| self.find(id)) {
-            client.send(
-                Message::Monitored(Arc::clone(&line)),
-                self.message_bytes_max(),
-            );
+            self.send(&client, Message::Monitored(Arc::clone(&line)));
         }
     }
 
@@ -442,7 +469,7 @@ impl Clients {
                 channel: Arc::clone(&channel),
                 payload: Arc::clone(&payload),
             };
-            reached += usize::from(client.send(message, self.message_bytes_max()));
+            reached += usize::from(self.send(&client, message));
         }
         reached
     }
@@ -461,6 +488,8 @@ impl Client {
             watches: WatchList::default(),
             reply_mode: ReplyMode::default(),
             is_leaving: false,
+            tracks: None,
+            is_caching: false,
             last_command: "",
         }
     }
@@ -470,6 +499,18 @@ impl Client {
         if !std::ptr::eq(self.last_command, name) {
             self.last_command = name;
             self.shared.labels().last_command = name;
+        }
+    }
+
+    /// Whether what its next command reads is to be tracked.
+    #[must_use]
+    pub fn tracks_reads(&self) -> bool {
+        match self.tracks {
+            Some(tracks) if tracks.is_broadcast => false,
+            Some(tracks) if tracks.is_opt_in => self.is_caching,
+            Some(tracks) if tracks.is_opt_out => !self.is_caching,
+            Some(_) => true,
+            None => false,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::announcements::{Announcement, Event};
 use crate::failure::Failure;
 use crate::server::Server;
 use crate::store::now_ms;
+use crate::tracking::Touch;
 use lightning_db::{CommitAttempt, Table, Ticket, WriteTransaction};
 use lightning_ops::configuration::EventClasses;
 use std::sync::Arc;
@@ -101,6 +102,9 @@ fn delete(server: &Server, due: &[(usize, Arc<[u8]>)]) -> Result<Option<(Ticket,
             Found::Nothing => {
                 transaction.delete(table, key)?;
                 count += 1;
+                if server.tracking().is_on() {
+                    announcement.touch(Touch::Changed(key));
+                }
                 if tells {
                     announcement.add(Event {
                         class: EventClasses::EXPIRED,

@@ -10,6 +10,7 @@
 //! | [`connection`] | one client's socket |
 //! | [`announcements`] | telling events on keys |
 //! | [`expire`] | removing what has expired |
+//! | [`tracking`] | telling clients that what they keep holds no more |
 //! | [`pause`] | holding commands back for a while |
 //! | [`service`] | start, listeners, end |
 //! | [`logging`] | the service's own log |
@@ -49,6 +50,7 @@ pub mod store;
 #[cfg(test)]
 mod test_directory;
 pub mod tls;
+pub mod tracking;
 
 /// The version of Redis whose behaviour clients may expect.
 pub const REDIS_VERSION: &str = "7.0.15";

@@ -16,6 +16,7 @@ pub struct LiveLimits {
     query_bytes_max: AtomicUsize,
     output_bytes_max: AtomicUsize,
     write_batch_commands_max: AtomicUsize,
+    tracked_keys_max: AtomicUsize,
 }
 
 fn microseconds(time: Option<Duration>) -> u64 {
@@ -37,6 +38,7 @@ impl LiveLimits {
             query_bytes_max: AtomicUsize::new(0),
             output_bytes_max: AtomicUsize::new(0),
             write_batch_commands_max: AtomicUsize::new(1),
+            tracked_keys_max: AtomicUsize::new(0),
         };
         limits.set(configuration);
         limits
@@ -54,6 +56,7 @@ impl LiveLimits {
                 count(limits.client_output_bytes_max),
             ),
             (&self.write_batch_commands_max, count(commands_max).max(1)),
+            (&self.tracked_keys_max, count(limits.tracked_keys_max)),
         ] {
             place.store(value, Ordering::Relaxed);
         }
@@ -88,6 +91,12 @@ impl LiveLimits {
     #[must_use]
     pub fn output_bytes_max(&self) -> usize {
         self.output_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Keys that are tracked for clients at most.
+    #[must_use]
+    pub fn tracked_keys_max(&self) -> usize {
+        self.tracked_keys_max.load(Ordering::Relaxed)
     }
 
     /// The most commands of a pipeline that are committed together.

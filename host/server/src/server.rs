@@ -15,6 +15,7 @@ use crate::pause::Pause;
 use crate::protocol::{Arguments, RequestLimits, Version};
 use crate::store::Store;
 use crate::tls::Tls;
+use crate::tracking::{Options, Tracking};
 use lightning_ops::configuration::Loaded;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -44,6 +45,7 @@ pub struct Server {
     room: RoomGuard,
     pause: Pause,
     announcements: Announcements,
+    tracking: Tracking,
     /// How many clients the process's limit of open files has room for.
     connections_room: AtomicU32,
     shutdown: tokio::sync::watch::Sender<bool>,
@@ -99,6 +101,7 @@ impl Server {
             room: RoomGuard::default(),
             pause: Pause::default(),
             announcements: Announcements::default(),
+            tracking: Tracking::default(),
             connections_room: AtomicU32::new(u32::MAX),
             shutdown,
         };
@@ -129,6 +132,21 @@ impl Server {
         &self.announcements
     }
 
+    /// Who keeps what it has read.
+    pub fn tracking(&self) -> &Tracking {
+        &self.tracking
+    }
+
+    /// A client tracks from here on: called with the writer held.
+    pub fn begin_tracking(&self, id: u64, options: Options) {
+        self.tracking.enable(id, options, &self.client_memory);
+    }
+
+    /// A client tracks nothing any more.
+    pub fn end_tracking(&self, id: u64) {
+        self.tracking.disable(id, &self.client_memory);
+    }
+
     /// Keeps what is to be told of a commit until it is durable: called with the writer
     /// held.
     pub fn announce(&self, sequence: u64, announcement: Announcement) {
@@ -142,8 +160,9 @@ impl Server {
     /// forgets it where they failed.
     pub fn tell_outcome(&self, sequence: u64, is_durable: bool) {
         if is_durable {
+            let (clients, memory) = (&self.clients, &self.client_memory);
             self.announcements
-                .tell(sequence, &self.clients, &self.client_memory);
+                .tell(sequence, clients, &self.tracking, memory);
         } else {
             self.announcements.forget(sequence, &self.client_memory);
         }
@@ -204,6 +223,11 @@ impl Server {
         let settings = self.settings();
         crate::engine::apply(self.store.database(), &settings.configuration);
         self.limits.set(&settings.configuration);
+        self.tracking.set_keys_max(
+            self.limits.tracked_keys_max(),
+            &self.clients,
+            &self.client_memory,
+        );
         self.clients
             .set_message_bytes_max(self.limits.output_bytes_max());
         let monitoring = &settings.configuration.monitoring;

@@ -212,6 +212,8 @@ pub struct LimitsSettings {
     pub query_bytes_max: u64,
     /// How many bytes of answers may wait for one client.
     pub client_output_bytes_max: u64,
+    /// Keys that are tracked for clients.
+    pub tracked_keys_max: u64,
 }
 
 /// `[security]`.
@@ -414,6 +416,7 @@ impl Typed<'_> {
             idle_timeout: seconds("idle_timeout_sec"),
             query_bytes_max: self.number("limits", "max_query_bytes"),
             client_output_bytes_max: self.number("limits", "max_client_output_bytes"),
+            tracked_keys_max: self.number("limits", "tracking_table_max_keys"),
         }
     }
 

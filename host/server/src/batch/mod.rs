@@ -7,6 +7,7 @@
 mod clock;
 mod commit;
 mod queue;
+mod reads;
 mod writing;
 
 use crate::announcements::Announcement;
@@ -36,6 +37,8 @@ enum Progress {
     Full,
     /// To a command that a pause holds back.
     Held,
+    /// To a command that needs a newer snapshot.
+    Stale,
     /// A change was refused half way: nothing of the transaction may be committed.
     Broken(Failure),
 }
@@ -159,35 +162,41 @@ impl<'b> Batch<'b> {
 
     /// Commands that only read, up to the first that doesn't.
     async fn run_reading(&mut self) {
-        let transaction = match self.server.store().database().begin_read() {
-            Ok(transaction) => transaction,
-            Err(error) => return self.refuse(Failure::from(error)),
-        };
         let tables = self.server.store().tables();
         self.listen();
         let mut may_read = false;
         loop {
+            // Before the snapshot is taken: see the module `tracking`.
+            let round = self.server.tracking().round();
+            let transaction = match self.server.store().database().begin_read() {
+                Ok(transaction) => transaction,
+                Err(error) => return self.refuse(Failure::from(error)),
+            };
             let mut reading = Reading {
                 transaction: &transaction,
                 tables: &tables,
+                round,
             };
-            let progress = if may_read {
-                let _permit = self.server.device_readers().acquire().await;
-                // Their replies are known to nobody yet.
-                self.server.client_memory().wait().await;
-                tokio::task::block_in_place(|| self.run_reads(&mut reading, true))
-            } else {
-                self.run_reads(&mut reading, false)
-            };
-            match progress {
-                Progress::WouldRead => may_read = true,
-                Progress::Done => return,
-                Progress::Held => {
-                    self.is_held = true;
-                    return;
+            loop {
+                let progress = if may_read {
+                    let _permit = self.server.device_readers().acquire().await;
+                    // Their replies are known to nobody yet.
+                    self.server.client_memory().wait().await;
+                    tokio::task::block_in_place(|| self.run_reads(&mut reading, true))
+                } else {
+                    self.run_reads(&mut reading, false)
+                };
+                match progress {
+                    Progress::Stale => break,
+                    Progress::WouldRead => may_read = true,
+                    Progress::Done => return,
+                    Progress::Held => {
+                        self.is_held = true;
+                        return;
+                    }
+                    Progress::Full => return self.refuse(Failure::WouldRead),
+                    Progress::Broken(failure) => return self.refuse(failure),
                 }
-                Progress::Full => return self.refuse(Failure::WouldRead),
-                Progress::Broken(failure) => return self.refuse(failure),
             }
         }
     }
@@ -207,6 +216,7 @@ impl<'b> Batch<'b> {
             }),
             transaction: None,
             tables: reading.tables,
+            round: reading.round,
             written_bytes: 0,
             may_read,
         };
@@ -218,7 +228,7 @@ impl<'b> Batch<'b> {
                 return Progress::WouldRead;
             }
             match self.run_one(&mut state, self.arguments(self.index)) {
-                Progress::Done => {}
+                Progress::Done => self.forget_caching(),
                 stopped => return stopped,
             }
             self.index += 1;
@@ -290,8 +300,12 @@ impl<'b> Batch<'b> {
             self.queue(command, arguments, begin);
             return Progress::Done;
         }
+        if !self.enter_keys(state, command, arguments) {
+            return Progress::Stale;
+        }
         let progress = self.run_command(state, command, arguments);
         if matches!(progress, Progress::Done) {
+            self.note_reads(state, command, arguments);
             let is_pushed = command.flags.has(Flags::PUSHES);
             self.keep_reply(if is_pushed { self.out.len() } else { begin });
         }
@@ -409,9 +423,10 @@ impl<'b> Batch<'b> {
 
     /// Writes what the last command wanted changed into the transaction.
     fn apply(&mut self, state: &mut State<'_, '_>) -> Progress {
+        let is_tracked = self.server.tracking().is_on();
         let changes = &self.scratch.changes;
         if changes.is_empty() {
-            self.scratch.announcement.gather(changes);
+            self.scratch.announcement.gather(changes, is_tracked);
             if state.transaction.is_none() {
                 self.tell_now();
             }
@@ -434,7 +449,7 @@ impl<'b> Batch<'b> {
             return Progress::Broken(failure);
         }
         state.written_bytes += store.bytes_of(changes);
-        self.scratch.announcement.gather(changes);
+        self.scratch.announcement.gather(changes, is_tracked);
         Progress::Done
     }
 
@@ -483,6 +498,8 @@ impl<'b> Batch<'b> {
 struct Reading<'t> {
     transaction: &'t ReadTransaction,
     tables: &'t [Table],
+    /// The round of tracking before the snapshot was taken.
+    round: u64,
 }
 
 /// What a command reads and writes.
@@ -492,6 +509,8 @@ struct State<'s, 't> {
     /// Where it may write.
     transaction: Option<&'s mut WriteTransaction>,
     tables: &'t [Table],
+    /// The round of tracking before the snapshot was taken, where it only reads.
+    round: u64,
     written_bytes: usize,
     may_read: bool,
 }

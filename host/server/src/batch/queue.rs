@@ -66,6 +66,9 @@ impl Batch<'_> {
             // It begins a transaction of its own, so that it can be taken back whole.
             return Progress::Full;
         }
+        if !self.enter_queue(state) {
+            return Progress::Stale;
+        }
         let Some(queue) = self.client.queue.take() else {
             return Progress::Done;
         };
@@ -111,7 +114,11 @@ impl Batch<'_> {
             ));
             return Progress::Done;
         }
-        self.run_command(state, command, arguments)
+        let progress = self.run_command(state, command, arguments);
+        if matches!(progress, Progress::Done) {
+            self.note_reads(state, command, arguments);
+        }
+        progress
     }
 
     fn abort_queue(&mut self, stopped: Progress) -> Progress {

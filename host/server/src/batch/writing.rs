@@ -44,6 +44,7 @@ impl Batch<'_> {
         // What was waited for is no part of the commands' times.
         let writer_wait = self.clock.lap();
         self.listen();
+        self.scratch.announcement.set_client(self.client.shared.id);
         let tables = server.store().tables();
         let transaction = match server.store().database().begin_write() {
             Ok(transaction) => transaction,
@@ -129,11 +130,12 @@ impl Batch<'_> {
                 view: None,
                 transaction: Some(&mut writing.transaction),
                 tables: &tables,
+                round: 0,
                 written_bytes: writing.written_bytes,
                 may_read,
             };
             match self.run_one(&mut state, self.arguments(self.index)) {
-                Progress::Done => {}
+                Progress::Done => self.forget_caching(),
                 stopped => return stopped,
             }
             writing.written_bytes = state.written_bytes;

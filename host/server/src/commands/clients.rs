@@ -1,7 +1,7 @@
 //! `CLIENT`: the connections, and this one's manners.
 
 use super::connection::check_name;
-use super::{Call, Command, Flags, Outcome, help_command, not_understood, shown};
+use super::{Call, Command, Flags, Outcome, help_command, not_understood, shown, tracking};
 use crate::client::{ReplyMode, SharedClient};
 use crate::failure::Failure;
 use crate::pause::Held;
@@ -41,6 +41,14 @@ pub(super) const COMMANDS: &[Command] = &[part(
 )
 .subcommands(&[
     part(
+        "client|caching",
+        3,
+        ANY_TIME,
+        tracking::caching,
+        "6.0.0",
+        "Tracks what the next command reads, or doesn't.",
+    ),
+    part(
         "client|getname",
         2,
         ANY_TIME,
@@ -52,9 +60,9 @@ pub(super) const COMMANDS: &[Command] = &[part(
         "client|getredir",
         2,
         ANY_TIME,
-        redirection,
+        tracking::redirection,
         "6.0.0",
-        "Tells that nothing is tracked.",
+        "Tells which client is told in this one's place.",
     ),
     help_command("connection", "client|help", "5.0.0"),
     part(
@@ -132,18 +140,18 @@ pub(super) const COMMANDS: &[Command] = &[part(
     part(
         "client|tracking",
         -3,
-        ANY_TIME,
-        tracking,
+        ANY_TIME.with(Flags::TAKES_WRITER),
+        tracking::tracking,
         "6.0.0",
-        "Takes OFF only: no invalidations are sent.",
+        "Has the client told when a key that it has read is changed.",
     ),
     part(
         "client|trackinginfo",
         2,
         ANY_TIME,
-        tracking_info,
+        tracking::tracking_info,
         "6.2.0",
-        "Tells that nothing is tracked.",
+        "Tells how the client tracks what it reads.",
     ),
     part(
         "client|unblock",
@@ -252,12 +260,18 @@ pub fn line(server: &Server, client: &SharedClient) -> String {
         0
     };
     let queued = load(&client.queued);
+    let tracking = server.tracking().options(client.id);
+    let redirection = tracking::redirection_of(tracking.as_ref());
+    let of = tracking.clone().unwrap_or_default();
     let mut flags = String::new();
     for (applies, flag) in [
         (server.clients().is_monitor(client.id), 'O'),
         (subscriptions > 0, 'P'),
         (queued != usize::MAX, 'x'),
         (client.is_held.load(Ordering::Relaxed), 'b'),
+        (tracking.is_some(), 't'),
+        (of.is_broken, 'R'),
+        (of.is_broadcast, 'B'),
         (client.is_killed.load(Ordering::Relaxed), 'c'),
         (client.address.is_none(), 'U'),
     ] {
@@ -275,7 +289,7 @@ pub fn line(server: &Server, client: &SharedClient) -> String {
     let (input, output) = (load(&client.input_bytes), load(&client.output_bytes));
     let is_third = client.is_third_version.load(Ordering::Relaxed);
     format!(
-        "id={} addr={} laddr={local} fd=-1 name={} age={} idle={} flags={flags} db={} sub={channels} psub={} ssub=0 multi={multi} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs={output} rbp={output} obl={output} oll=0 omem=0 tot-mem={} events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={local} fd=-1 name={} age={} idle={} flags={flags} db={} sub={channels} psub={} ssub=0 multi={multi} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs={output} rbp={output} obl={output} oll=0 omem=0 tot-mem={} events=r cmd={} user={} redir={redirection} resp={} lib-name={} lib-ver={}",
         client.id,
         client.address_text(),
         labels.name,
@@ -453,34 +467,6 @@ fn replies(call: &mut Call<'_, '_, '_>) -> Outcome {
     } else {
         return Err(Failure::SYNTAX);
     }
-    Ok(())
-}
-
-fn redirection(call: &mut Call<'_, '_, '_>) -> Outcome {
-    call.reply.integer(-1);
-    Ok(())
-}
-
-fn tracking(call: &mut Call<'_, '_, '_>) -> Outcome {
-    if is_on(call, 2)? {
-        return Err(Failure::reply(
-            "ERR CLIENT TRACKING ON is not supported: no invalidations are sent",
-        ));
-    }
-    call.reply.ok();
-    Ok(())
-}
-
-fn tracking_info(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let reply = &mut *call.reply;
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
     Ok(())
 }
 

@@ -130,6 +130,10 @@ const NAMES: &[(&str, Meaning)] = &[
     ),
     ("timeout", Meaning::Same("limits.idle_timeout_sec")),
     ("tls-port", Meaning::Fixed(tls_port)),
+    (
+        "tracking-table-max-keys",
+        Meaning::Same("limits.tracking_table_max_keys"),
+    ),
 ];
 
 fn append_sync(_: &Server, settings: &Configuration) -> String {

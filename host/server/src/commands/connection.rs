@@ -219,6 +219,9 @@ fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
         .clients()
         .set_monitor(call.client.shared.id, false);
     call.client.queue = None;
+    call.client.tracks = None;
+    call.client.is_caching = false;
+    call.server.end_tracking(call.client.shared.id);
     call.client.version = Version::Resp2;
     call.client.reply_mode = ReplyMode::On;
     call.client.user = call.server.user_of_strangers();

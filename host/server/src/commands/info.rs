@@ -143,7 +143,8 @@ fn clients(call: &mut Call<'_, '_, '_>, lines: &mut Lines) -> Outcome {
     lines.put("watching_clients", watches.count());
     let is_held = |client: &&Arc<SharedClient>| client.is_held.load(Ordering::Relaxed);
     lines.put("blocked_clients", clients.iter().filter(is_held).count());
-    lines.put("tracking_clients", 0);
+    let tracking = call.server.tracking().figures();
+    lines.put("tracking_clients", tracking.clients);
     Ok(())
 }
 
@@ -264,6 +265,10 @@ fn statistics(call: &mut Call<'_, '_, '_>, lines: &mut Lines) -> Outcome {
     };
     lines.put("pubsub_channels", channels);
     lines.put("pubsub_patterns", patterns);
+    let tracking = server.tracking().figures();
+    lines.put("tracking_total_keys", tracking.keys);
+    lines.put("tracking_total_items", tracking.items);
+    lines.put("tracking_total_prefixes", tracking.prefixes);
     lines.put("total_error_replies", error_count(server));
     let database = server.store().database().statistics();
     lines.put("lightning_commits", database.engine.commits);

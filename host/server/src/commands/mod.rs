@@ -28,6 +28,7 @@ mod publish;
 mod scan;
 mod slowlog;
 mod strings;
+mod tracking;
 mod transactions;
 mod users;
 

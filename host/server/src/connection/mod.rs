@@ -189,6 +189,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.note_login();
         self.server.clients().remove(self.client.id);
+        self.server.end_tracking(self.client.id);
     }
 }
 
@@ -474,6 +475,35 @@ where
                 payload,
             } => (pattern, channel, payload),
             Message::Monitored(line) => return reply.simple(line),
+            Message::BrokenRedirection(other) => {
+                reply.push(2);
+                reply.bulk(b"tracking-redir-broken");
+                return reply.integer(i64::try_from(*other).unwrap_or(i64::MAX));
+            }
+            Message::Invalidated {
+                keys,
+                is_redirected,
+            } => {
+                let listens = self.client.shared.subscriptions.load(Ordering::Relaxed) > 0;
+                if self.client.version == Version::Resp3 {
+                    reply.push(2);
+                    reply.bulk(b"invalidate");
+                } else if *is_redirected && listens {
+                    reply.push(3);
+                    reply.bulk(b"message");
+                    reply.bulk(b"__redis__:invalidate");
+                } else {
+                    return;
+                }
+                let Some(keys) = keys else {
+                    return reply.null();
+                };
+                reply.array(keys.len());
+                for key in keys.iter() {
+                    reply.bulk(key);
+                }
+                return;
+            }
         };
         match pattern {
             Some(pattern) => {

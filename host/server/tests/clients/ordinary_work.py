@@ -113,5 +113,23 @@ for thread in threads:
 for thread in threads:
     thread.join()
 assert db.get("together") == "400"
+
+# Values that the client keeps, and is told of when others change them.
+if version == 3:
+    from redis.cache import CacheConfig
+    from redis.connection import CacheProxyConnection
+
+    # It keeps nothing of a Redis before 7.4, which the service doesn't say it is.
+    CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
+    keeping = connect(cache_config=CacheConfig())
+    db.set("kept", "1")
+    assert keeping.get("kept") == "1" and len(keeping.get_cache().collection) == 1
+    for number in range(100):
+        db.set("kept", number)
+        # It comes by another connection than the reply to SET.
+        while keeping.get("kept") != str(number):
+            time.sleep(0.001)
+    keeping.close()
+
 db.close()
 print("done")

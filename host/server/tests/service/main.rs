@@ -13,3 +13,4 @@ mod program;
 mod settings;
 mod settings_table;
 mod support;
+mod tracking;

@@ -74,6 +74,11 @@ const SEEN: &[(&str, &str, &str)] = &[
     ),
     ("limits.max_unauthenticated_connections", LIMITS, STRANGERS),
     (
+        "limits.tracking_table_max_keys",
+        "server/tests/service/tracking.rs",
+        "as_many_keys_are_tracked_as_are_said",
+    ),
+    (
         "limits.idle_timeout_sec",
         LIMITS,
         "clients_that_say_nothing_are_let_go",

@@ -327,5 +327,21 @@ pub(super) const LIMITS: Section = Section {
             documentation: "How many bytes of answers may wait for one client that doesn't read \
                             them; with more it is let go. Each client may take that much memory.",
         },
+        Setting {
+            section: "limits",
+            name: "tracking_table_max_keys",
+            also_in: &[],
+            variables: &["LIGHTNING_DB_TRACKING_TABLE_MAX_KEYS"],
+            kind: Kind::Integer {
+                least: 1,
+                most: 1_000_000_000,
+                unit: "keys",
+            },
+            default: DefaultValue::Integer(1_000_000),
+            effect: Effect::Reload,
+            documentation: "Keys that are remembered for clients with CLIENT TRACKING, so that \
+                            they are told of changes. Of more, some are told as if they had \
+                            changed, and forgotten. Each takes its own bytes and some 150 more.",
+        },
     ],
 };
