@@ -215,6 +215,7 @@ mod tests {
         let file = ExpectedFile {
             name: "tests/test_x.py".to_owned(),
             passed: 1,
+            taken_in: false,
             differ: [
                 ("either".to_owned(), "redis".to_owned()),
                 ("ours".to_owned(), "types".to_owned()),

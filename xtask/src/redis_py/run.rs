@@ -150,6 +150,7 @@ mod tests {
         let file = |name: &str| ExpectedFile {
             name: name.to_owned(),
             passed: 0,
+            taken_in: false,
             differ: std::collections::BTreeMap::new(),
             skip: std::collections::BTreeMap::new(),
         };

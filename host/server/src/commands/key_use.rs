@@ -18,8 +18,10 @@ const TAKES: Words = &["RW", "access", "delete"];
 
 /// What the command does with the key at this place.
 pub(super) fn key_flags(command: &Command, arguments: Arguments<'_>, place: usize) -> Words {
+    // Behind the key, and behind a value of such a word.
+    let options = if command.name == "set" { 3 } else { 2 };
     let has = |word: &[u8]| {
-        let mut words = arguments.from(1);
+        let mut words = arguments.from(options);
         words.any(|argument| argument.eq_ignore_ascii_case(word))
     };
     match command.name {

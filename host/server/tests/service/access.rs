@@ -129,3 +129,18 @@ fn a_file_that_lets_everybody_in_is_no_protection() {
     assert_eq!(ended.code, 2);
     assert!(ended.stderr.contains("chmod 640"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_value_is_not_taken_for_an_option() {
+    let directory = Directory::new();
+    let service = Service::start(&directory, &[]);
+    let mut writer = Connection::new(&service);
+    writer.expect(&[
+        ("ACL SETUSER writer on nopass %W~* +@all", "+OK"),
+        ("AUTH writer any", "+OK"),
+        ("SET a get", "+OK"),
+        ("SET get a", "+OK"),
+        // An option it is, so that the value would be read.
+        ("SET a b get", "-NOPERM"),
+    ]);
+}
