@@ -283,9 +283,9 @@ impl Selector {
             self.note_rule(is_allowed, &text);
             return Ok(());
         }
-        let (command, argument) = text.split_once('|').ok_or(RuleError::Unknown)?;
+        let (command, argument) = text.rsplit_once('|').ok_or(RuleError::Unknown)?;
         let number = *registry.numbers.get(command).ok_or(RuleError::Unknown)?;
-        if argument.contains('|') {
+        if is_allowed && command.contains('|') {
             return Err(RuleError::SubcommandArgument);
         }
         let has_parts = registry

@@ -404,6 +404,14 @@ mod tests {
                 "+client|id|x",
                 "+client|id|x: Allowing first-arg of a subcommand is not supported",
             ),
+            (
+                "-client|id|x",
+                "-client|id|x: Unknown command or category name in ACL",
+            ),
+            (
+                "+get|one|two",
+                "+get|one|two: Unknown command or category name in ACL",
+            ),
         ] {
             assert_eq!(rules(text).unwrap_err(), told);
         }
