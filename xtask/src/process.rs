@@ -1,18 +1,22 @@
 //! Running other programs: their output goes straight to the terminal unless it is asked for.
 //!
 //! Where there is no terminal it is passed on line by line, and an error ends with the last
-//! lines of it: who reads the end of a long run's output finds there why a step failed.
+//! lines of it: who reads the end of a long run's output finds there why a step failed. What
+//! the program leaves running keeps its output open, and isn't waited for.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 /// How many of its last lines an error tells.
 const LAST_LINES: usize = 40;
+/// How long the end of a program's output is waited for when it has ended.
+const OUTPUT_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The command line as a reader would type it.
 pub fn describe(command: &Command) -> String {
@@ -33,7 +37,7 @@ pub fn describe(command: &Command) -> String {
 pub fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
     println!("$ {line}");
-    let last = LastLines::default();
+    let last = Arc::<LastLines>::default();
     let status = if io::stdout().is_terminal() {
         command.status()
     } else {
@@ -70,21 +74,30 @@ impl LastLines {
 }
 
 /// Runs a program and passes on what it prints.
-fn pass_on(command: &mut Command, last: &LastLines) -> io::Result<ExitStatus> {
+fn pass_on(command: &mut Command, last: &Arc<LastLines>) -> io::Result<ExitStatus> {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    std::thread::scope(|scope| {
-        if let Some(from) = stderr {
-            scope.spawn(|| copy_lines(from, io::stderr(), last));
-        }
-        if let Some(from) = stdout {
-            copy_lines(from, io::stdout(), last);
-        }
-    });
-    child.wait()
+    // Dropped by who has read everything.
+    let (open, ended) = mpsc::channel::<()>();
+    if let Some(from) = child.stdout.take() {
+        let (last, open) = (Arc::clone(last), open.clone());
+        std::thread::spawn(move || {
+            let _open = open;
+            copy_lines(from, io::stdout(), &last);
+        });
+    }
+    if let Some(from) = child.stderr.take() {
+        let last = Arc::clone(last);
+        std::thread::spawn(move || {
+            let _open = open;
+            copy_lines(from, io::stderr(), &last);
+        });
+    }
+    let status = child.wait()?;
+    let _late = ended.recv_timeout(OUTPUT_ENDS_WITHIN);
+    Ok(status)
 }
 
 /// Ends where the program closes its output. That nobody listens to what is passed on is no
@@ -122,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_failure_ends_with_the_last_lines_of_both_outputs() {
-        let last = LastLines::default();
+        let last = Arc::<LastLines>::default();
         let mut command = Command::new("sh");
         command.args(["-c", "for n in $(seq 100); do echo line $n; done; exit 3"]);
         let status = pass_on(&mut command, &last).unwrap();
@@ -131,7 +144,7 @@ mod tests {
         assert!(told.starts_with("\n    line 61\n"), "{told}");
         assert!(told.ends_with("\n    line 100"), "{told}");
 
-        let last = LastLines::default();
+        let last = Arc::<LastLines>::default();
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2"]);
         assert!(pass_on(&mut command, &last).unwrap().success());
