@@ -240,10 +240,16 @@ fn work(source: &Source, judge: &mut Judge, places: &Places, limit: Limit) -> Re
     }
     let status = life.wait().map_err(text)?;
     let complaints = places.complaints();
-    let lacking = complaints.lines().find_map(|line| {
-        let bytes = line.strip_prefix(ALLOCATION_FAILED)?;
-        bytes.trim().split(' ').next()?.parse::<u64>().ok()
-    });
+    let has_no_memory = complaints.contains(ALLOCATION_FAILED);
+    // Two threads that fail at once write into each other's line: then it can't be read.
+    let lacking = match complaints.split(ALLOCATION_FAILED).collect::<Vec<_>>()[..] {
+        [_, bytes] => bytes
+            .trim()
+            .split(' ')
+            .next()
+            .and_then(|bytes| bytes.parse::<u64>().ok()),
+        _ => None,
+    };
     // Before any of the thread's own code runs.
     let has_no_thread =
         complaints.contains(THREAD_FAILED) || complaints.contains(DESTRUCTOR_FAILED);
@@ -255,7 +261,7 @@ fn work(source: &Source, judge: &mut Judge, places: &Places, limit: Limit) -> Re
     match (refusal, status.code()) {
         (Some(words), _) if !words.is_empty() => Ok(End::Refused),
         _ if is_killed => Ok(End::Worked),
-        _ if lacking.is_some() || has_no_thread => Ok(End::Aborted),
+        _ if has_no_memory || has_no_thread => Ok(End::Aborted),
         (None, Some(code)) if code != i32::from(EXIT_FAILED) && code != 0 => Ok(End::NotStarted),
         _ => Err(format!("it ended with {status}: {complaints}")),
     }

@@ -132,6 +132,9 @@ impl Life {
             .open(places.folder.join("stderr"))?;
         let begun = Instant::now();
         let mut child = command
+            // Printing the way to a failed allocation allocates, and where that fails too the
+            // standard library waits for its own lock, for ever.
+            .env("RUST_BACKTRACE", "0")
             .arg("life")
             .args(["--setup", source.setup.name])
             .args(["--seed", &source.seed.to_string()])
