@@ -36,7 +36,7 @@ pub struct DeviceCounters {
 /// Room of a file system, as an unprivileged user sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSystemSpace {
-    /// Its size in bytes.
+    /// Its size in bytes, without what it keeps for the administrator.
     pub total_bytes: u64,
     /// Bytes that can still be written.
     pub available_bytes: u64,
@@ -67,8 +67,12 @@ pub fn counters(path: &Path) -> Result<Option<DeviceCounters>, IoError> {
 /// When `path` can't be asked for its file system.
 pub fn space(path: &Path) -> Result<FileSystemSpace, IoError> {
     let status = rustix::fs::statvfs(path).map_err(io_error)?;
+    let reserved = status.f_bfree.saturating_sub(status.f_bavail);
     Ok(FileSystemSpace {
-        total_bytes: status.f_blocks.saturating_mul(status.f_frsize),
+        total_bytes: status
+            .f_blocks
+            .saturating_sub(reserved)
+            .saturating_mul(status.f_frsize),
         available_bytes: status.f_bavail.saturating_mul(status.f_frsize),
     })
 }
@@ -168,6 +172,11 @@ mod tests {
         let space = space(&path).unwrap();
         assert!(space.total_bytes > 0);
         assert!(space.available_bytes <= space.total_bytes);
+        let status = rustix::fs::statvfs(&path).unwrap();
+        let taken_bytes = (status.f_blocks - status.f_bfree) * status.f_frsize;
+        let difference = (space.total_bytes - space.available_bytes).abs_diff(taken_bytes);
+        // Others write there meanwhile.
+        assert!(difference < 1 << 30, "{space:?} {taken_bytes}");
         let device = rustix::fs::stat(&path).unwrap().st_dev;
         if counters(&path).unwrap().is_some() {
             assert!(block_bytes(device).unwrap().is_power_of_two());

@@ -21,7 +21,8 @@ pub trait LocalListener: Send {
 /// Room of a file system, as an unprivileged user sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSystemRoom {
-    /// Its size in bytes.
+    /// Its size in bytes, without what is kept for the system's administrator: the part
+    /// of it that is taken is then the one that `df` tells.
     pub total_bytes: u64,
     /// Bytes that can still be written.
     pub available_bytes: u64,

@@ -38,6 +38,11 @@ pub(crate) fn write_out(
     Ok(Exit::Fine)
 }
 
+/// A number of things, in words: `1 table`, `2 tables`.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Prints a JSON value on a line.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<Exit, Failure> {
     let mut line = serde_json::to_string(value)

@@ -4,6 +4,7 @@ use super::place::{Purpose, directory_failure};
 use super::store::{Service, Store};
 use super::{Context, json_member, print_json, write_out};
 use crate::failure::{Exit, Failure};
+use crate::output::counted;
 use crate::terminal::Progress;
 use lightning_db::{Database, Error};
 use std::io::{self, Write};
@@ -170,12 +171,12 @@ pub(super) fn verify_database(context: &Context<'_>, database: &Database) -> Res
         write_out(|out| {
             writeln!(
                 out,
-                "{}: sound: {} tables, {} entries, {} pages, {} large values",
+                "{}: sound: {}, {}, {}, {}",
                 database.path().display(),
-                found.tables,
-                found.entries,
-                found.pages,
-                found.large_values
+                counted(found.tables, "table", "tables"),
+                counted(found.entries, "entry", "entries"),
+                counted(found.pages, "page", "pages"),
+                counted(found.large_values, "large value", "large values")
             )
         })?;
     }

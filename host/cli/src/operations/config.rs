@@ -3,7 +3,7 @@
 use super::arguments::{CheckOptions, ConfigCommand, OriginKind, SetOptions, ShowOptions};
 use super::target::{Target, admin_failure, configuration_failure, shown};
 use crate::failure::{Exit, Failure};
-use crate::output::{print_json, write_out};
+use crate::output::{counted, print_json, write_out};
 use lightning_ops::admin::{ConfigurationView, ReloadReport, Request, SettingView};
 use lightning_ops::configuration::{
     self, Change, Configuration, Edit, EditError, Origin, Problem, Sources, Value,
@@ -179,8 +179,8 @@ fn check(target: &Target<'_>, options: &CheckOptions) -> Result<Exit, Failure> {
             "settings": settings,
         }));
     }
-    let ending = if settings == 1 { "" } else { "s" };
-    write_out(|out| writeln!(out, "{}: sound: {settings} setting{ending}", file.display()))
+    let settings = counted(settings as u64, "setting", "settings");
+    write_out(|out| writeln!(out, "{}: sound: {settings}", file.display()))
 }
 
 fn reload(target: &Target<'_>) -> Result<Exit, Failure> {

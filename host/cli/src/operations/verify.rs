@@ -3,7 +3,7 @@
 use super::arguments::{IntegrityOptions, VerifyCommand};
 use super::target::{Reached, Target, admin_failure};
 use crate::failure::{Exit, Failure};
-use crate::output::{print_json, write_out};
+use crate::output::{counted, print_json, write_out};
 use crate::terminal::Progress;
 use lightning_db::Database;
 use lightning_ops::admin::{Request, VerifyDepth, VerifyView};
@@ -36,17 +36,19 @@ fn integrity(target: &Target<'_>, options: &IntegrityOptions) -> Result<Exit, Fa
         print_json(&view)?;
     } else if view.sound {
         write_out(|out| {
-            let pages = view
-                .pages
-                .map_or_else(String::new, |pages| format!(", {pages} pages"));
+            let pages = view.pages.map_or_else(String::new, |pages| {
+                format!(", {}", counted(pages, "page", "pages"))
+            });
             let sample = match view.depth {
                 VerifyDepth::Quick => "a sample is sound",
                 VerifyDepth::Full => "sound",
             };
             writeln!(
                 out,
-                "{}: {sample}: {} tables, {} entries{pages}",
-                view.data, view.tables, view.entries
+                "{}: {sample}: {}, {}{pages}",
+                view.data,
+                counted(view.tables, "table", "tables"),
+                counted(view.entries, "entry", "entries")
             )
         })?;
     }

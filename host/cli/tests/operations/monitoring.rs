@@ -145,7 +145,7 @@ fn data_that_no_service_has_are_read_directly() {
         ran.exits(0).tells(&format!(
             "note: no service answers at {data}/admin.sock: reads {data}"
         ));
-        let begin = format!("{data}: {words}: 1 tables, 1 entries");
+        let begin = format!("{data}: {words}: 1 table, 1 entry");
         assert!(ran.stdout.starts_with(&begin), "{}", ran.stdout);
     }
     let absent = directory.text_of("absent");
