@@ -17,6 +17,7 @@ const FRONTS_OF_DATA: u64 = 10;
 /// A sync after every eighth of a front bounds what an engine may keep from the
 /// device, and is far below the data at every scale.
 const SYNCS_PER_FRONT: u64 = 8;
+/// At scale 1; shorter at a smaller scale.
 const SETTLE: Duration = Duration::from_secs(60);
 const SHORTEST_SETTLE: Duration = Duration::from_secs(3);
 
@@ -44,18 +45,31 @@ pub const AMPLIFICATION: Workload = Workload {
 /// Sizes on disk through load, overwriting and deleting.
 pub const SIZES: Workload = Workload {
     name: "sizes",
-    about: "allocated blocks after load, overwriting all, deleting half (60 s later); peak",
+    about: "allocated blocks right after load and overwriting all, and 60 s after each and \
+            after deleting half; peak",
     stages: &[plain(run_sizes)],
     figures: &[
         less(
             "size_loaded",
-            "size after load",
+            "size right after load",
+            Unit::Mebibytes,
+            &[Target::of_best(1.3)],
+        ),
+        less(
+            "size_loaded_settled",
+            "size 60 s after load",
             Unit::Mebibytes,
             &[Target::of_best(1.3)],
         ),
         less(
             "size_overwritten",
-            "size after overwriting all",
+            "size right after overwriting all",
+            Unit::Mebibytes,
+            &[Target::of_best(1.3)],
+        ),
+        less(
+            "size_overwritten_settled",
+            "size 60 s after overwriting all",
             Unit::Mebibytes,
             &[Target::of_best(1.3)],
         ),
@@ -125,19 +139,19 @@ fn run_sizes(context: &Context) -> Result<Figures> {
     let peak = PeakWatch::start(&context.directory);
     load(engine, entries)?;
     let loaded = size(engine, context)?;
+    let loaded_settled = settled_size(engine, context)?;
 
     let overwrites = (0..entries).map(|index| put(index, 1));
     commit_in_batches(engine, overwrites, |_| Ok(()))?;
     let overwritten = size(engine, context)?;
+    let overwritten_settled = settled_size(engine, context)?;
 
     let deletes = (0..entries).step_by(2).map(|index| Change {
         key: key(index),
         value: None,
     });
     commit_in_batches(engine, deletes, |_| Ok(()))?;
-    let settle = SETTLE.mul_f64(context.scale.min(1.0)).max(SHORTEST_SETTLE);
-    std::thread::sleep(settle);
-    let halved = size(engine, context)?;
+    let halved = settled_size(engine, context)?;
     let peak_bytes = peak.peak_bytes();
     drop(peak);
 
@@ -145,7 +159,9 @@ fn run_sizes(context: &Context) -> Result<Figures> {
     let mebibytes = |bytes: u64| bytes as f64 / MEBIBYTE as f64;
     Ok(figures([
         ("size_loaded", mebibytes(loaded)),
+        ("size_loaded_settled", mebibytes(loaded_settled)),
         ("size_overwritten", mebibytes(overwritten)),
+        ("size_overwritten_settled", mebibytes(overwritten_settled)),
         ("size_halved", mebibytes(halved)),
         (
             "size_peak",
@@ -159,6 +175,12 @@ fn size(engine: &dyn Engine, context: &Context) -> Result<u64> {
     engine.sync()?;
     sync_file_system(&context.directory)?;
     allocated_bytes(&context.directory)
+}
+
+/// The size after a pause, in which the engine may tidy up by itself.
+fn settled_size(engine: &dyn Engine, context: &Context) -> Result<u64> {
+    std::thread::sleep(SETTLE.mul_f64(context.scale.min(1.0)).max(SHORTEST_SETTLE));
+    size(engine, context)
 }
 
 /// Odd entries stand at version 1, even ones are gone.
