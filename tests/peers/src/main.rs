@@ -7,11 +7,12 @@
 //! an engine answered wrongly or could not run; a missed target is no failure.
 //!
 //! `engines` knows the engines, `workloads` what is asked of them, and neither
-//! knows the other's insides.
+//! knows the other's insides. `damage` measures nothing: it tells what the engines,
+//! and SQLite, make of damaged files.
 
+mod damage;
 mod data;
 mod engines;
-mod flips;
 mod memory;
 mod pace;
 mod report;
@@ -81,7 +82,7 @@ struct Arguments {
     inner: Option<Inner>,
 }
 
-/// What the program asks of itself in other processes.
+/// What it does besides measuring, and what it asks of itself in other processes.
 #[derive(Subcommand)]
 enum Inner {
     /// Runs one stage of a workload
@@ -90,11 +91,14 @@ enum Inner {
         /// The order, as JSON
         order: String,
     },
-    /// Flips bits of small closed databases, and tells what each engine makes of that
-    Flips {
-        /// The most flips of an engine, spread over its files
-        #[arg(long, value_name = "N", default_value_t = 5_000)]
-        cases: usize,
+    /// Damages the files of small closed databases, and tells what each engine makes of that
+    ///
+    /// A bit is flipped in every byte, and each file is cut off at every length; one table
+    /// for each. All of it takes some minutes on a file system in memory.
+    Damage {
+        /// The most cases of an engine in a table, evenly spread [default: all]
+        #[arg(long, value_name = "N")]
+        cases: Option<usize>,
         /// Only these engines [default: all, and sqlite]
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
         engines: Vec<String>,
@@ -102,18 +106,9 @@ enum Inner {
         #[arg(long, value_name = "DIR", default_value = "target/peers-data")]
         directory: PathBuf,
     },
-    /// Runs flips of one engine
+    /// Tries some faults on one engine
     #[command(hide = true)]
-    FlipCases {
-        /// The engine by name
-        engine: String,
-        /// Where the databases are
-        directory: PathBuf,
-        /// The first case
-        from: usize,
-        /// How many there are
-        cases: usize,
-    },
+    DamageCases(damage::Cases),
     /// Locks all memory but so much
     #[command(hide = true)]
     Ballast {
@@ -127,20 +122,15 @@ fn main() -> ExitCode {
     let outcome = match &arguments.inner {
         Some(Inner::Stage { order }) => stage::run_here(order).map(|()| true),
         Some(Inner::Ballast { free_bytes }) => memory::run_ballast(*free_bytes).map(|()| true),
-        Some(Inner::Flips {
+        Some(Inner::Damage {
             cases,
             engines,
             directory,
         }) => std::path::absolute(directory)
             .map_err(Into::into)
-            .and_then(|directory| flips::run(&directory, *cases, engines))
+            .and_then(|directory| damage::run(&directory, *cases, engines))
             .map(|()| true),
-        Some(Inner::FlipCases {
-            engine,
-            directory,
-            from,
-            cases,
-        }) => flips::run_cases(engine, directory, *from, *cases).map(|()| true),
+        Some(Inner::DamageCases(cases)) => damage::run_cases(cases).map(|()| true),
         None if arguments.list => {
             list();
             Ok(true)

@@ -23,7 +23,7 @@ use crate::data::{Key, Value};
 /// Every engine that can be measured, in the order of the tables.
 pub const ENGINES: &[EngineKind] = &[lightning::KIND, lmdb::KIND, redb::KIND, fjall::KIND];
 
-/// One whose speed isn't measured: see `flips`.
+/// One whose speed isn't measured: see `damage`.
 pub const SQLITE: EngineKind = sqlite::KIND;
 
 /// The name of the engine that the targets are about.

@@ -1,4 +1,4 @@
-//! SQLite, for the table of flipped bits only: it is the peer whose checks of what it reads
+//! SQLite, for the tables of damaged files only: it is the peer whose checks of what it reads
 //! are known best, and no measure of speed here.
 //!
 //! Its defaults: a rollback journal, pages of 4 KiB, no checksums (the extension for them
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::{Change, Engine, EngineKind, Options, Reader};
 use crate::data::{Key, Value};
 
-/// SQLite's entry in the list of engines whose bits are flipped.
+/// SQLite's entry in the list of engines whose files are damaged.
 pub const KIND: EngineKind = EngineKind {
     name: "sqlite",
     open,
