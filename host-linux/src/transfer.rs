@@ -5,6 +5,9 @@
 //! there, for a write the kernel makes no progress. A batch goes through one
 //! `preadv` or `pwritev` for each stretch of requests that follow one another
 //! in the file; its vector stands on the stack, so that nothing is allocated.
+//!
+//! The loops are functions over the system call that they repeat, so that tests can have
+//! it stop at any byte, be interrupted, and fail.
 
 use crate::error::io_error;
 use lightning_platform::{IoError, IoErrorKind, ReadRequest, WriteRequest};
@@ -31,10 +34,21 @@ pub(crate) fn read_exact_at(
     offset: u64,
     buffer: &mut [u8],
 ) -> Result<(), IoError> {
-    let mut position = readable_range(offset, buffer.len())?;
+    let position = readable_range(offset, buffer.len())?;
+    fill(buffer, position, |rest, position| {
+        rustix::io::pread(file, rest, position)
+    })
+}
+
+fn fill(
+    buffer: &mut [u8],
+    position: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>,
+) -> Result<(), IoError> {
+    let mut position = position;
     let mut rest = buffer;
     while !rest.is_empty() {
-        match rustix::io::pread(file, &mut *rest, position) {
+        match read(&mut *rest, position) {
             Ok(0) => return Err(IoError::of(IoErrorKind::UnexpectedEnd)),
             Ok(count) => {
                 rest = rest.get_mut(count..).unwrap_or_default();
@@ -49,11 +63,22 @@ pub(crate) fn read_exact_at(
 
 /// Stores `bytes` at `offset`.
 pub(crate) fn write_all_at(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-    let mut position = writable_range(offset, bytes.len() as u64)?;
+    let position = writable_range(offset, bytes.len() as u64)?;
+    store(bytes, position, |piece, position| {
+        rustix::io::pwrite(file, piece, position)
+    })
+}
+
+fn store(
+    bytes: &[u8],
+    position: u64,
+    mut write: impl FnMut(&[u8], u64) -> Result<usize, Errno>,
+) -> Result<(), IoError> {
+    let mut position = position;
     let mut rest = bytes;
     while !rest.is_empty() {
         let piece = rest.get(..WRITE_BYTES_MAX).unwrap_or(rest);
-        match rustix::io::pwrite(file, piece, position) {
+        match write(piece, position) {
             Ok(0) => return Err(IoError::of(IoErrorKind::Device)),
             Ok(count) => {
                 rest = rest.get(count..).unwrap_or_default();
@@ -113,11 +138,22 @@ pub(crate) fn write_batch(
 /// later write of a block in one walks all of its buffers (3.1 us for 4 KiB after
 /// pieces of 1 MiB, 1.4 to 2.5 us after 64 KiB, on ext4).
 pub(crate) fn write_zeros_at(file: BorrowedFd<'_>, offset: u64, bytes: u64) -> Result<(), IoError> {
-    let mut position = writable_range(offset, bytes)?;
+    let position = writable_range(offset, bytes)?;
+    store_zeros(bytes, position, |piece, position| {
+        rustix::io::pwrite(file, piece, position)
+    })
+}
+
+fn store_zeros(
+    bytes: u64,
+    position: u64,
+    mut write: impl FnMut(&[u8], u64) -> Result<usize, Errno>,
+) -> Result<(), IoError> {
+    let mut position = position;
     let mut remaining = bytes;
     while remaining > 0 {
         let length = remaining.min(ZEROS.len() as u64) as usize;
-        match rustix::io::pwrite(file, ZEROS.get(..length).unwrap_or_default(), position) {
+        match write(ZEROS.get(..length).unwrap_or_default(), position) {
             Ok(0) => return Err(IoError::of(IoErrorKind::Device)),
             Ok(count) => {
                 position += count as u64;
@@ -149,8 +185,19 @@ pub(crate) fn stretch_length(mut ranges: impl Iterator<Item = (u64, usize)>) -> 
 
 fn read_stretch(file: BorrowedFd<'_>, requests: &mut [ReadRequest<'_>]) -> Result<(), IoError> {
     let offset = requests.first().map_or(0, |request| request.offset);
+    let bytes = requests.iter().map(|request| request.buffer.len()).sum();
+    readable_range(offset, bytes)?;
+    fill_stretch(requests, |rest, position| {
+        rustix::io::preadv(file, rest, position)
+    })
+}
+
+fn fill_stretch(
+    requests: &mut [ReadRequest<'_>],
+    mut read: impl FnMut(&mut [IoSliceMut<'_>], u64) -> Result<usize, Errno>,
+) -> Result<(), IoError> {
+    let mut position = requests.first().map_or(0, |request| request.offset);
     let mut remaining: usize = requests.iter().map(|request| request.buffer.len()).sum();
-    let mut position = readable_range(offset, remaining)?;
     let mut vector: [IoSliceMut<'_>; VECTOR_LENGTH] =
         std::array::from_fn(|_| IoSliceMut::new(&mut []));
     let mut used = 0;
@@ -160,7 +207,7 @@ fn read_stretch(file: BorrowedFd<'_>, requests: &mut [ReadRequest<'_>]) -> Resul
     }
     let mut rest = vector.get_mut(..used).unwrap_or_default();
     while remaining > 0 {
-        match rustix::io::preadv(file, rest, position) {
+        match read(&mut *rest, position) {
             Ok(0) => return Err(IoError::of(IoErrorKind::UnexpectedEnd)),
             Ok(count) => {
                 // The kernel never transfers more than was asked for, which is
@@ -179,8 +226,19 @@ fn read_stretch(file: BorrowedFd<'_>, requests: &mut [ReadRequest<'_>]) -> Resul
 
 fn write_stretch(file: BorrowedFd<'_>, requests: &[WriteRequest<'_>]) -> Result<(), IoError> {
     let offset = requests.first().map_or(0, |request| request.offset);
+    let bytes: usize = requests.iter().map(|request| request.bytes.len()).sum();
+    writable_range(offset, bytes as u64)?;
+    store_stretch(requests, |rest, position| {
+        rustix::io::pwritev(file, rest, position)
+    })
+}
+
+fn store_stretch(
+    requests: &[WriteRequest<'_>],
+    mut write: impl FnMut(&[IoSlice<'_>], u64) -> Result<usize, Errno>,
+) -> Result<(), IoError> {
+    let mut position = requests.first().map_or(0, |request| request.offset);
     let mut remaining: usize = requests.iter().map(|request| request.bytes.len()).sum();
-    let mut position = writable_range(offset, remaining as u64)?;
     let mut vector: [IoSlice<'_>; VECTOR_LENGTH] = std::array::from_fn(|_| IoSlice::new(&[]));
     let mut used = 0;
     for (slot, request) in vector.iter_mut().zip(requests) {
@@ -189,7 +247,7 @@ fn write_stretch(file: BorrowedFd<'_>, requests: &[WriteRequest<'_>]) -> Result<
     }
     let mut rest = vector.get_mut(..used).unwrap_or_default();
     while remaining > 0 {
-        match rustix::io::pwritev(file, rest, position) {
+        match write(rest, position) {
             Ok(0) => return Err(IoError::of(IoErrorKind::Device)),
             Ok(count) => {
                 let count = count.min(remaining);
@@ -222,29 +280,4 @@ fn writable_range(offset: u64, bytes: u64) -> Result<u64, IoError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stretches_end_at_gaps_and_at_the_vector() {
-        let count = |ranges: &[(u64, usize)]| stretch_length(ranges.iter().copied());
-        assert_eq!(count(&[]), 0);
-        assert_eq!(count(&[(5, 10)]), 1);
-        assert_eq!(count(&[(0, 10), (10, 5), (15, 1)]), 3);
-        assert_eq!(count(&[(0, 10), (11, 5), (16, 1)]), 1);
-        assert_eq!(count(&[(0, 10), (10, 5), (16, 1), (17, 1)]), 2);
-        assert_eq!(count(&[(u64::MAX, 10), (0, 5)]), 1);
-        let many: Vec<_> = (0..1_000).map(|index| (index * 8, 8)).collect();
-        assert_eq!(count(&many), VECTOR_LENGTH);
-    }
-
-    #[test]
-    fn ranges_past_every_file_are_refused() {
-        assert!(readable_range(u64::MAX, 1).is_err());
-        assert!(writable_range(i64::MAX as u64, 1).is_err());
-        assert_eq!(
-            writable_range(i64::MAX as u64 - 1, 1),
-            Ok(i64::MAX as u64 - 1)
-        );
-    }
-}
+mod tests;
