@@ -49,7 +49,7 @@ pub struct Geometry {
 pub struct ReadRequest<'a> {
     /// Where to read, in bytes from the start of the file.
     pub offset: u64,
-    /// Filled whole, or the request failed.
+    /// Filled whole, or the request failed and it holds anything.
     pub buffer: &'a mut [u8],
 }
 
@@ -57,7 +57,7 @@ pub struct ReadRequest<'a> {
 pub struct WriteRequest<'a> {
     /// Where to write, in bytes from the start of the file.
     pub offset: u64,
-    /// Written whole, or the request failed.
+    /// Written whole, or the request failed and any part of them is.
     pub bytes: &'a [u8],
 }
 
@@ -80,11 +80,28 @@ pub struct WriteRequest<'a> {
 ///   failed file in order to repair it; the implementer MUST NOT hide a failure by retrying.
 /// * **Atomic block.** A power cut during a write MUST leave each aligned block
 ///   of `write_block_bytes` old or new, and MUST NOT alter a block outside the range.
-/// * **Errors change nothing else.** After a failed write the range holds
-///   anything; the rest of the file MUST be unchanged.
+/// * **Errors change nothing else.** A failed call may have been done in part:
+///   after a failed write, erase or punch the range holds anything, up to any
+///   byte, and a file that the call would have lengthened may end anywhere
+///   within the range; after a failed read the buffers hold anything. A failed
+///   create, remove or [`set_length`](Self::set_length) MUST have been done
+///   whole or not at all. What was done is unsynced, as if the call had
+///   succeeded. The rest of the storage MUST be unchanged.
 /// * **No panic, no allocation** in read, write and sync.
 /// * **One owner.** At most one writable storage MUST exist for one database at
 ///   any time, over all processes and within one.
+///
+/// # What the engine owes
+/// * **Nothing is concluded from an error but that it failed.** No byte of a
+///   buffer is used whose read failed, not even one that stood there before.
+///   No range is relied on whose write, erase or punch failed, neither for its
+///   old bytes nor for the new ones: it is done once more, whole, or what is
+///   found there is checked, as by the next process that opens the files. Where
+///   create, remove or `set_length` failed, both outcomes are reckoned with.
+/// * **Alignment.** Writes are aligned to the write block, erases to the larger
+///   of write and erase block. Where the geometry asks for it, a range whose
+///   write failed is erased before it is written again.
+/// * **No second sync.** See above: a failed sync is final.
 pub trait Storage: Send + Sync {
     /// What this storage declares about itself.
     fn geometry(&self) -> Geometry;
@@ -110,12 +127,13 @@ pub trait Storage: Send + Sync {
     ///
     /// # Errors
     /// `AlreadyExists` where it exists, `StorageFull`, `PermissionDenied`, `ReadOnly`.
+    /// It may have been created all the same.
     fn create(&self, file: File) -> Result<(), IoError>;
 
     /// Removes `file`. Durable after [`sync_directory`](Self::sync_directory).
     ///
     /// # Errors
-    /// `NotFound` where it does not exist.
+    /// `NotFound` where it does not exist. It may have been removed all the same.
     fn remove(&self, file: File) -> Result<(), IoError>;
 
     /// Sets the length of `file`; new bytes read as the erased byte, and need
@@ -123,23 +141,26 @@ pub trait Storage: Send + Sync {
     ///
     /// # Errors
     /// `StorageFull`; `Unsupported` for a shorter length where the geometry says so.
+    /// The file has the old length or the new one.
     fn set_length(&self, file: File, bytes: u64) -> Result<(), IoError>;
 
     /// Reads `buffer.len()` bytes at `offset`.
     ///
     /// # Errors
-    /// `UnexpectedEnd` where the range passes the end of the file.
+    /// `UnexpectedEnd` where the range passes the end of the file. The buffer
+    /// then holds anything.
     fn read(&self, file: File, offset: u64, buffer: &mut [u8]) -> Result<(), IoError>;
 
     /// Writes `bytes` at `offset`, which lies within the file's length or at
     /// its end; a write past the end lengthens the file.
     ///
     /// # Errors
-    /// `StorageFull` where the device has no room for it.
+    /// `StorageFull` where the device has no room for it. Any part of it may then
+    /// be written, up to any byte.
     fn write(&self, file: File, offset: u64, bytes: &[u8]) -> Result<(), IoError>;
 
-    /// Reads a batch; the order is free. Fails at the first failure, the
-    /// other buffers then hold anything.
+    /// Reads a batch; the order is free. Fails at the first failure, all
+    /// buffers then hold anything.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -196,13 +217,14 @@ pub trait Storage: Send + Sync {
     /// write of zeros on a disk. Aligned to the larger of write and erase block.
     ///
     /// # Errors
-    /// `StorageFull` where the device has no room for it.
+    /// `StorageFull` where the device has no room for it. Any part of it may then
+    /// be done.
     fn erase(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError>;
 
     /// Gives the room of a range back to the device. It reads as the erased
     /// byte afterwards, and the file keeps its length.
     ///
     /// # Errors
-    /// `Unsupported` where the geometry says so.
+    /// `Unsupported` where the geometry says so. Any part of it may be done.
     fn punch_hole(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError>;
 }

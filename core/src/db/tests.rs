@@ -6,6 +6,7 @@ mod crash;
 mod cut_runs;
 mod dropped_tables;
 mod failed_openings;
+mod grown;
 mod ingest;
 mod ingest_faults;
 mod last_table;

@@ -3,10 +3,19 @@
 use crate::error::{CorruptionReason, Error, IoAction, Result};
 use crate::format::checksum::Checksum;
 use crate::format::superblock::{FORMAT_VERSION, SUPERBLOCK_BYTES, Superblock, SuperblockFound};
-use lightning_platform::{File, IoErrorKind, Storage};
+use lightning_platform::{File, Geometry, IoErrorKind, Storage};
 
 /// Features that this version knows, of each of the three classes.
 const KNOWN_FEATURES: u32 = 0;
+
+/// Whether a creation stopped within the block that makes its superblock one, on storage
+/// where nothing can be written twice: the end of that block, which is zero in a
+/// superblock, was never written.
+fn is_unfinished(geometry: &Geometry, bytes: &[u8; SUPERBLOCK_BYTES]) -> bool {
+    let end = (geometry.write_block_bytes as usize).min(SUPERBLOCK_BYTES);
+    let last = end.checked_sub(1).and_then(|last| bytes.get(last));
+    geometry.erase_before_write && last == Some(&geometry.erased_byte)
+}
 
 /// The newest valid superblock.
 ///
@@ -51,7 +60,9 @@ pub fn newest_superblock(
                 }
             }
             SuperblockFound::Version(number) => version = Some(number),
-            SuperblockFound::Damaged => damaged = true,
+            SuperblockFound::Damaged => {
+                damaged |= offset > 0 || !is_unfinished(&storage.geometry(), &bytes);
+            }
             SuperblockFound::Nothing => {}
         }
     }

@@ -401,15 +401,23 @@ impl PageStore {
             write_fresh(pager, offset, bytes)?;
             return sync();
         }
-        // The block with the magic comes last: a creation that was cut off leaves
-        // no superblock at all, rather than a torn one, which is a damaged database.
+        // The block with the magic comes last, and where it can be written twice, first
+        // without the magic: a creation that was cut off, or a write that stopped in the
+        // middle, leaves no superblock at all, rather than a torn one, which is a damaged
+        // database. Where it can't, a block that isn't whole is told by its end, which
+        // then reads as erased (`find.rs`).
         let (front, rest) = bytes
-            .split_at_checked(block.min(length))
+            .split_at_mut_checked(block.min(length))
             .ok_or(Error::Internal(43))?;
         erase_fresh(pager, offset, length)?;
         if !rest.is_empty() {
             write_erased(pager, offset + block as u64, rest)?;
             sync()?;
+        }
+        if !storage.geometry().erase_before_write {
+            put(front, 0, &[0; 8]);
+            write_erased(pager, offset, front)?;
+            put(front, 0, encoded.get(..8).unwrap_or(&[]));
         }
         write_erased(pager, offset, front)?;
         sync()
@@ -574,7 +582,7 @@ impl PageStore {
 }
 
 /// Whole blocks that the page file has.
-fn file_length(pager: &Pager) -> Result<u64> {
+pub(super) fn file_length(pager: &Pager) -> Result<u64> {
     let length = pager
         .storage()
         .length(File::Pages)

@@ -13,6 +13,7 @@
 
 use super::flip::PageStore;
 use super::space::group_units;
+use super::writer::set_length;
 use super::{Layout, Pager};
 use crate::error::{Error, IoAction, Result};
 use lightning_platform::File;
@@ -71,12 +72,7 @@ impl PageStore {
         if blocks >= self.space.length_blocks || !can_truncate {
             return Ok(false);
         }
-        let bytes = blocks * pager.layout().block_bytes as u64;
-        pager
-            .storage()
-            .set_length(File::Pages, bytes)
-            .map_err(|error| Error::io(error, IoAction::Length, File::Pages, bytes))?;
-        self.space.length_blocks = blocks;
+        set_length(pager, &mut self.space, blocks)?;
         Ok(true)
     }
 

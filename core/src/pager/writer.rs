@@ -5,6 +5,7 @@
 //! written by one write, and a block that was written is never added to: what
 //! is left of it at the end of a write is given back, dead.
 
+use super::flip::file_length;
 use super::space::{Space, Stretch};
 use super::{Layout, Pager, Sealing};
 use crate::error::{Error, IoAction, Result};
@@ -251,17 +252,24 @@ pub(super) fn write_erased(pager: &Pager, offset: u64, bytes: &[u8]) -> Result<(
         .map_err(|error| Error::io(error, IoAction::Write, File::Pages, offset))
 }
 
+/// Gives the file a length. Where that fails, it is as long as it is found to be: the old
+/// length or the new.
+pub(super) fn set_length(pager: &Pager, space: &mut Space, blocks: u64) -> Result<()> {
+    let bytes = blocks * pager.layout().block_bytes as u64;
+    let outcome = pager.storage().set_length(File::Pages, bytes);
+    space.length_blocks = match outcome {
+        Ok(()) => blocks,
+        Err(_) => file_length(pager).unwrap_or(space.length_blocks.min(blocks)),
+    };
+    outcome.map_err(|error| Error::io(error, IoAction::Length, File::Pages, bytes))
+}
+
 /// Makes the file long enough for a write.
 pub(super) fn extend(pager: &Pager, space: &mut Space, offset: u64, length: usize) -> Result<()> {
     let block = pager.layout().block_bytes as u64;
     let end = offset.saturating_add(length as u64).div_ceil(block.max(1));
     if end > space.length_blocks {
-        let bytes = end * block;
-        pager
-            .storage()
-            .set_length(File::Pages, bytes)
-            .map_err(|error| Error::io(error, IoAction::Length, File::Pages, bytes))?;
-        space.length_blocks = end;
+        set_length(pager, space, end)?;
     }
     space.file_blocks = space.file_blocks.max(end);
     Ok(())

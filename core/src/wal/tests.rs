@@ -17,6 +17,7 @@ use std::vec::Vec;
 mod cuts;
 mod damage;
 mod full;
+mod half_done;
 mod remains;
 
 /// A commit as tests keep it: table, key, value, expiry, metadata.

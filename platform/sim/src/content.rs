@@ -289,10 +289,14 @@ impl Content {
         }
     }
 
-    /// Bytes that writing or erasing the range would take from the device.
-    pub(crate) fn bytes_missing(&self, offset: u64, bytes: u64) -> u64 {
-        let holes = chunk_pieces(offset, bytes).filter(|piece| self.chunk(piece.0).is_none());
-        holes.count() as u64 * CHUNK_BYTES
+    /// How many bytes of the range can be written or erased, from its start, where the
+    /// device has `free` bytes left for holes in it.
+    pub(crate) fn bytes_fitting(&self, offset: u64, bytes: u64, free: u64) -> u64 {
+        let mut holes = chunk_pieces(offset, bytes).filter(|piece| self.chunk(piece.0).is_none());
+        match holes.nth((free / CHUNK_BYTES) as usize) {
+            Some((chunk, from, _)) => chunk * CHUNK_BYTES + from as u64 - offset,
+            None => bytes,
+        }
     }
 
     /// Whether any granule of the range was written since its last erase.

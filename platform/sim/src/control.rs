@@ -74,12 +74,54 @@ impl fmt::Display for Call {
     }
 }
 
+/// How much of a call that fails is done all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Of a write or an erase leading blocks, none to all of them, by the number of the
+    /// call; of any other call nothing, and a buffer to read into is left as it was.
+    Blocks,
+    /// It is *short*, as where a device fails or fills up in the middle: a write, an erase
+    /// or a punch stops at any byte, the first block's and the last one included; a read
+    /// brings that many bytes, and noise behind them; a create, a remove or a change of
+    /// length may be done whole. The number of the call and this seed say how much.
+    Bytes(u64),
+}
+
+/// How a call fails. Made [`from`](From::from) its error it is done in [`Done::Blocks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallFailure {
+    /// What the caller is told.
+    pub kind: IoErrorKind,
+    /// What was done before.
+    pub done: Done,
+}
+
+impl CallFailure {
+    /// A call that is cut short, where `seed` says.
+    #[must_use]
+    pub const fn short(kind: IoErrorKind, seed: u64) -> Self {
+        Self {
+            kind,
+            done: Done::Bytes(seed),
+        }
+    }
+}
+
+impl From<IoErrorKind> for CallFailure {
+    fn from(kind: IoErrorKind) -> Self {
+        Self {
+            kind,
+            done: Done::Blocks,
+        }
+    }
+}
+
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Proceed,
-    /// It fails; a write leaves a part of its blocks behind.
-    Fail(IoErrorKind),
+    /// It fails, perhaps having been done in part.
+    Fail(CallFailure),
     /// The power goes while it is under way.
     Cut,
 }
@@ -93,7 +135,7 @@ pub(crate) enum Cut {
 #[derive(Debug, Clone)]
 struct CallFault {
     call: u64,
-    kind: IoErrorKind,
+    failure: CallFailure,
     persistent: bool,
 }
 
@@ -172,10 +214,10 @@ impl Control {
             fault.call == self.calls || (fault.persistent && fault.call < self.calls)
         };
         if let Some(fault) = self.call_faults.iter().find(due) {
-            return Ok(Fate::Fail(fault.kind));
+            return Ok(Fate::Fail(fault.failure));
         }
         match self.sync_fault {
-            Some(kind) if call.verb.syncs() => Ok(Fate::Fail(kind)),
+            Some(kind) if call.verb.syncs() => Ok(Fate::Fail(kind.into())),
             _ => Ok(Fate::Proceed),
         }
     }
@@ -189,7 +231,7 @@ impl Control {
     ) -> Result<T, IoError> {
         let result = match fate {
             Fate::Proceed => result,
-            Fate::Fail(kind) => Err(IoError::of(kind)),
+            Fate::Fail(failure) => Err(IoError::of(failure.kind)),
             Fate::Cut => Err(IoError::of(IoErrorKind::Device)),
         };
         if let Some(trace) = &mut self.trace {
@@ -220,10 +262,10 @@ impl Control {
         }
     }
 
-    pub(crate) fn fail_call(&mut self, call: u64, kind: IoErrorKind, persistent: bool) {
+    pub(crate) fn fail_call(&mut self, call: u64, failure: CallFailure, persistent: bool) {
         self.call_faults.push(CallFault {
             call,
-            kind,
+            failure,
             persistent,
         });
     }
@@ -247,13 +289,19 @@ impl Control {
         self.sync_fault = None;
     }
 
-    /// Fails where a read touches a range that was declared bad.
-    pub(crate) fn check_read(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError> {
+    /// Fails where a read touches a range that was declared bad; the error comes with the
+    /// number of bytes before it.
+    pub(crate) fn check_read(
+        &self,
+        file: File,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), (u64, IoError)> {
         let hit = |range: &&BadRange| {
             range.file == file && range.from < offset.saturating_add(bytes) && offset < range.to
         };
         match self.bad_ranges.iter().find(hit) {
-            Some(range) => Err(IoError::of(range.kind)),
+            Some(range) => Err((range.from.saturating_sub(offset), IoError::of(range.kind))),
             None => Ok(()),
         }
     }

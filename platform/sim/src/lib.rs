@@ -41,6 +41,7 @@ mod unfaithful;
 mod volume;
 mod wait;
 
+pub use control::{CallFailure, Done};
 pub use crash::CrashMode;
 pub use memory::SimMemory;
 pub use random::{Random, mix};

@@ -4,7 +4,7 @@
 //! one with the same state. Each call holds one lock for as long as it takes to
 //! copy its bytes. Unlike a real storage it allocates.
 
-use crate::control::{Call, Cut, Verb};
+use crate::control::{Call, CallFailure, Cut, Verb};
 use crate::crash::CrashMode;
 use crate::random::mix;
 use crate::volume::Volume;
@@ -225,11 +225,12 @@ impl SimStorage {
     }
 
     /// Fails call number `call` (from 1, as [`call_count`](Self::call_count)
-    /// counts) with `kind`; where `persistent`, all later ones, too. A failed
-    /// write or erase leaves a part of its blocks done, a failed sync loses
-    /// what was unsynced, other calls do nothing.
-    pub fn fail_at(&self, call: u64, kind: IoErrorKind, persistent: bool) {
-        self.volume().control.fail_call(call, kind, persistent);
+    /// counts); where `persistent`, all later ones, too. What of it is done all
+    /// the same the failure says ([`Done`](crate::Done)); a failed sync loses
+    /// what was unsynced.
+    pub fn fail_at(&self, call: u64, failure: impl Into<CallFailure>, persistent: bool) {
+        let failure = failure.into();
+        self.volume().control.fail_call(call, failure, persistent);
     }
 
     /// Fails every sync of a file or the directory with `kind`, until called with `None`.
@@ -248,7 +249,7 @@ impl SimStorage {
         }
     }
 
-    /// Fails every read that touches this range: a bad sector.
+    /// Fails every read that touches this range, a bad sector; it brings what is before.
     pub fn fail_reads(&self, file: File, offset: u64, bytes: u64, kind: IoErrorKind) {
         self.volume().control.fail_reads(file, offset, bytes, kind);
     }
@@ -407,11 +408,7 @@ impl Storage for SimStorage {
     }
 
     fn read_batch(&self, file: File, requests: &mut [ReadRequest<'_>]) -> Result<(), IoError> {
-        let mut volume = self.volume();
-        for request in requests {
-            volume.read(file, request.offset, request.buffer)?;
-        }
-        Ok(())
+        self.volume().read_batch(file, requests)
     }
 
     fn will_read(&self, file: File, offset: u64, bytes: u64) {

@@ -10,10 +10,8 @@
 //! Counting is by kind of call, over all files, from the moment at which the fault is
 //! asked for.
 
-use crate::{Random, SimStorage};
-use lightning_platform::{
-    File, Geometry, IoError, IoErrorKind, ReadRequest, Storage, WriteRequest,
-};
+use crate::{CallFailure, Random, SimStorage};
+use lightning_platform::{File, Geometry, IoError, ReadRequest, Storage, WriteRequest};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A promise that is broken again and again.
@@ -38,7 +36,7 @@ pub enum Habit {
 pub enum CallKind {
     /// Any read.
     Read,
-    /// Any write, erase or change of length.
+    /// Any write, erase, hole, change of length, creation or removal.
     Write,
     /// Any sync, of the directory too.
     Sync,
@@ -55,15 +53,16 @@ struct State {
     random: Random,
     /// (writes to go, what happens to that one).
     silent: Option<(u64, Silent)>,
-    /// (calls of that kind to go, their kind, the error).
-    failing: Option<(u64, CallKind, IoErrorKind)>,
+    /// (calls of that kind to go, their kind, how it fails).
+    failing: Option<(u64, CallKind, CallFailure)>,
     silent_count: u64,
+    has_landed_before: bool,
 }
 
 impl State {
     /// Whether a call of this kind is the one that fails.
-    fn fails(&mut self, kind: CallKind) -> Option<IoErrorKind> {
-        let (left, failing, error) = self.failing.as_mut()?;
+    fn fails(&mut self, kind: CallKind) -> Option<CallFailure> {
+        let (left, failing, failure) = self.failing.as_mut()?;
         if *failing != kind {
             return None;
         }
@@ -71,9 +70,9 @@ impl State {
         if *left > 0 {
             return None;
         }
-        let error = *error;
+        let failure = *failure;
         self.failing = None;
-        Some(error)
+        Some(failure)
     }
 
     /// What happens to the write that comes now, in silence.
@@ -119,6 +118,7 @@ impl UnfaithfulStorage {
             silent: None,
             failing: None,
             silent_count: 0,
+            has_landed_before: false,
         };
         Self {
             inner,
@@ -147,8 +147,8 @@ impl UnfaithfulStorage {
     }
 
     /// The `nth` call of this kind from now on (from 1) fails.
-    pub fn fail(&self, kind: CallKind, nth: u64, error: IoErrorKind) {
-        self.state().failing = Some((nth, kind, error));
+    pub fn fail(&self, kind: CallKind, nth: u64, failure: impl Into<CallFailure>) {
+        self.state().failing = Some((nth, kind, failure.into()));
     }
 
     /// Takes back what has not happened yet.
@@ -164,11 +164,18 @@ impl UnfaithfulStorage {
         self.state().silent_count
     }
 
+    /// Whether a write landed before its place: it took the end of what was there, besides
+    /// itself.
+    #[must_use]
+    pub fn has_landed_before(&self) -> bool {
+        self.state().has_landed_before
+    }
+
     /// Fails the next call of the simulator where this one is to fail.
     fn arm(&self, kind: CallKind) {
-        if let Some(error) = self.state().fails(kind) {
+        if let Some(failure) = self.state().fails(kind) {
             let next = self.inner.call_count() + 1;
-            self.inner.fail_at(next, error, false);
+            self.inner.fail_at(next, failure, false);
         }
     }
 
@@ -202,10 +209,12 @@ impl Storage for UnfaithfulStorage {
     }
 
     fn create(&self, file: File) -> Result<(), IoError> {
+        self.arm(CallKind::Write);
         self.inner.create(file)
     }
 
     fn remove(&self, file: File) -> Result<(), IoError> {
+        self.arm(CallKind::Write);
         self.inner.remove(file)
     }
 
@@ -243,7 +252,9 @@ impl Storage for UnfaithfulStorage {
             Some(Silent::Lose) => self.inner.write(file, offset, bytes),
             Some(Silent::Misdirect) => {
                 let there = self.astray(file, offset, bytes.len() as u64);
-                self.inner.write(file, there.unwrap_or(offset), bytes)
+                let there = there.unwrap_or(offset);
+                self.state().has_landed_before |= there < offset;
+                self.inner.write(file, there, bytes)
             }
         }
     }
@@ -292,6 +303,7 @@ impl Storage for UnfaithfulStorage {
     }
 
     fn punch_hole(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError> {
+        self.arm(CallKind::Write);
         self.inner.punch_hole(file, offset, bytes)
     }
 }
@@ -300,6 +312,7 @@ impl Storage for UnfaithfulStorage {
 mod tests {
     use super::*;
     use crate::{CrashMode, SimOptions};
+    use lightning_platform::IoErrorKind;
 
     fn storage(habit: Option<Habit>) -> UnfaithfulStorage {
         let inner = SimStorage::new(SimOptions::disk(512));

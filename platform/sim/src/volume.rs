@@ -6,10 +6,10 @@
 
 use crate::change::{Bytes, Change, Effect, Node};
 use crate::content::{CHUNK_BYTES, Content};
-use crate::control::{Call, Control, Fate, Verb};
-use crate::random::mix;
+use crate::control::{Call, CallFailure, Control, Done, Fate, Verb};
+use crate::random::{Random, mix};
 use crate::storage::SimOptions;
-use lightning_platform::{File, IoError, IoErrorKind, WriteRequest};
+use lightning_platform::{File, IoError, IoErrorKind, ReadRequest, WriteRequest};
 use std::collections::BTreeMap;
 
 /// An unsynced create (of a node) or remove (`None`).
@@ -53,6 +53,14 @@ pub(crate) struct Volume {
 
 const fn failed<T>(kind: IoErrorKind) -> Result<T, IoError> {
     Err(IoError::of(kind))
+}
+
+/// What a call answers that had room for so many of its bytes.
+const fn whole(room: u64, call: &Call) -> Result<(), IoError> {
+    if room < call.bytes {
+        return failed(IoErrorKind::StorageFull);
+    }
+    Ok(())
 }
 
 impl Volume {
@@ -125,7 +133,9 @@ impl Volume {
         nodes.map(|node| node.current.bytes_used()).sum()
     }
 
-    fn check_room(&self, file: File, offset: u64, bytes: u64) -> Result<(), IoError> {
+    /// How many of the range's bytes, from its start, there is room for: all of them, or
+    /// those before the first unit of allocation that the device doesn't have.
+    fn room(&self, file: File, offset: u64, bytes: u64) -> Result<u64, IoError> {
         let end = offset.checked_add(bytes);
         let end = end.ok_or(IoError::of(IoErrorKind::InvalidInput))?;
         if file == File::Pages && end > self.options.geometry.page_file_bytes_max {
@@ -133,21 +143,49 @@ impl Volume {
         }
         let capacity_bytes = self.options.capacity_bytes;
         if capacity_bytes == u64::MAX {
-            return Ok(());
+            return Ok(bytes);
         }
         let used = self.bytes_used();
         let at_most = bytes.saturating_add(2 * CHUNK_BYTES);
         if used.saturating_add(at_most) <= capacity_bytes {
-            return Ok(());
+            return Ok(bytes);
         }
-        let missing = self
-            .node(file)
-            .map_or(0, |node| node.current.bytes_missing(offset, bytes));
         // What needs no new room succeeds, even when the capacity was lowered below what is used.
-        if missing > 0 && used.saturating_add(missing) > capacity_bytes {
-            return failed(IoErrorKind::StorageFull);
+        let free = capacity_bytes.saturating_sub(used);
+        let fitting = |node: &Node| node.current.bytes_fitting(offset, bytes, free);
+        Ok(self.node(file).map_or(bytes, fitting))
+    }
+
+    /// How many bytes of a range are done by a call that fails, in whole `unit`s where it
+    /// isn't cut short.
+    fn done_bytes(&self, failure: CallFailure, (offset, bytes): (u64, u64), unit: u64) -> u64 {
+        let calls = self.control.calls;
+        match failure.done {
+            Done::Blocks => {
+                let units = bytes.div_ceil(unit);
+                (mix(calls ^ offset) % (units + 1) * unit).min(bytes)
+            }
+            Done::Bytes(seed) => {
+                let mut random = Random::new(seed ^ mix(calls));
+                match random.below(4) {
+                    0 => random.below(unit.min(bytes + 1)),
+                    1 => bytes,
+                    _ => random.below(bytes + 1),
+                }
+            }
         }
-        Ok(())
+    }
+
+    /// Whether a call that has no parts is done though it fails.
+    fn is_done(&self, fate: Fate) -> bool {
+        match fate {
+            Fate::Fail(CallFailure {
+                done: Done::Bytes(seed),
+                ..
+            }) => Random::new(seed ^ mix(self.control.calls)).chance(1, 2),
+            Fate::Fail(_) => false,
+            Fate::Proceed | Fate::Cut => true,
+        }
     }
 
     fn add(&mut self, file: File, offset: u64, bytes: u64, effect: Effect) -> Result<(), IoError> {
@@ -181,13 +219,13 @@ impl Volume {
     }
 
     pub(crate) fn create(&mut self, file: File) -> Result<(), IoError> {
-        self.run(
-            Call::of(Verb::Create, Some(file)),
-            |volume, call, fate| match fate {
-                Fate::Fail(_) => Ok(()),
-                _ => volume.create_now(call, file),
-            },
-        )
+        self.run(Call::of(Verb::Create, Some(file)), |volume, call, fate| {
+            if volume.is_done(fate) {
+                volume.create_now(call, file)
+            } else {
+                Ok(())
+            }
+        })
     }
 
     fn create_now(&mut self, call: &Call, file: File) -> Result<(), IoError> {
@@ -214,7 +252,7 @@ impl Volume {
     pub(crate) fn remove(&mut self, file: File) -> Result<(), IoError> {
         self.run(Call::of(Verb::Remove, Some(file)), |volume, _, fate| {
             volume.existing(file)?;
-            if !matches!(fate, Fate::Fail(_)) {
+            if volume.is_done(fate) {
                 volume.change_directory(file, None);
             }
             Ok(())
@@ -242,7 +280,7 @@ impl Volume {
             if file == File::Pages && bytes > volume.options.geometry.page_file_bytes_max {
                 return failed(IoErrorKind::StorageFull);
             }
-            if matches!(fate, Fate::Fail(_)) {
+            if !volume.is_done(fate) {
                 return Ok(());
             }
             volume.add(file, bytes, 0, Effect::Length { shrank })
@@ -258,35 +296,78 @@ impl Volume {
         let bytes = buffer.len() as u64;
         let call = Call::on_range(Verb::Read, Some(file), offset, bytes);
         self.run(call, |volume, _, fate| {
-            if fate != Fate::Proceed {
-                return Ok(());
+            let length = volume.length_of(file);
+            let there = length
+                .as_ref()
+                .map_or(0, |length| length.saturating_sub(offset));
+            let (brought, outcome) = match fate {
+                // Nothing was brought, and the caller's bytes are as they were.
+                Fate::Fail(CallFailure {
+                    done: Done::Blocks, ..
+                })
+                | Fate::Cut => return Ok(()),
+                Fate::Fail(failure) => (
+                    volume.done_bytes(failure, (offset, bytes), CHUNK_BYTES),
+                    Ok(()),
+                ),
+                Fate::Proceed => match (length, volume.control.check_read(file, offset, bytes)) {
+                    (Err(error), _) => (0, Err(error)),
+                    _ if bytes > there => (there, failed(IoErrorKind::UnexpectedEnd)),
+                    (_, Err((before, error))) => (before, Err(error)),
+                    _ => (bytes, Ok(())),
+                },
+            };
+            let (right, noise) = buffer.split_at_mut(brought.min(there).min(bytes) as usize);
+            if let Some(node) = volume.node(file) {
+                node.current.read(offset, right);
             }
-            let length = volume.length_of(file)?;
-            if offset.checked_add(bytes).is_none_or(|end| end > length) {
-                return failed(IoErrorKind::UnexpectedEnd);
-            }
-            volume.control.check_read(file, offset, bytes)?;
-            volume.existing(file)?.current.read(offset, buffer);
-            Ok(())
+            volume.noise().fill(noise);
+            outcome
         })
+    }
+
+    /// What stands in a buffer behind the bytes that a failed read brought.
+    fn noise(&self) -> Random {
+        Random::new(mix(self.control.calls) ^ 0x0153)
+    }
+
+    pub(crate) fn read_batch(
+        &mut self,
+        file: File,
+        requests: &mut [ReadRequest<'_>],
+    ) -> Result<(), IoError> {
+        let mut outcome = Ok(());
+        for request in requests {
+            if outcome.is_ok() {
+                outcome = self.read(file, request.offset, request.buffer);
+            } else {
+                self.noise().fill(request.buffer);
+            }
+        }
+        outcome
     }
 
     pub(crate) fn write(&mut self, file: File, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         let call = Call::on_range(Verb::Write, Some(file), offset, bytes.len() as u64);
         self.run(call, |volume, call, fate| {
-            volume.check_write(call, file)?;
-            let bytes = match fate {
-                Fate::Fail(_) => volume.part_of_failed(offset, bytes),
-                _ => bytes,
+            let room = volume.check_write(call, file)?;
+            let done = match fate {
+                Fate::Fail(failure) => {
+                    let unit = u64::from(volume.options.geometry.write_block_bytes);
+                    volume.done_bytes(failure, (offset, call.bytes), unit)
+                }
+                _ => call.bytes,
             };
-            let count = bytes.len() as u64;
+            let count = done.min(room);
             let grew = offset + count > volume.length_of(file)?;
-            let bytes = Bytes::copy_of(bytes);
-            volume.add(file, offset, count, Effect::Write { bytes, grew })
+            let part = Bytes::copy_of(&bytes[..count as usize]);
+            volume.add(file, offset, count, Effect::Write { bytes: part, grew })?;
+            whole(room, call)
         })
     }
 
-    fn check_write(&mut self, call: &Call, file: File) -> Result<(), IoError> {
+    /// Checks a write, and answers how many bytes of it there is room for.
+    fn check_write(&mut self, call: &Call, file: File) -> Result<u64, IoError> {
         let geometry = self.options.geometry;
         let block_bytes = u64::from(geometry.write_block_bytes);
         if !call.offset.is_multiple_of(block_bytes) || !call.bytes.is_multiple_of(block_bytes) {
@@ -298,7 +379,7 @@ impl Volume {
                 .violate(call, "a write that begins past the end of the file");
             return failed(IoErrorKind::InvalidInput);
         }
-        self.check_room(file, call.offset, call.bytes)?;
+        let room = self.room(file, call.offset, call.bytes)?;
         if geometry.erase_before_write {
             let node = self.existing(file)?;
             if node.current.is_written(call.offset, call.bytes) {
@@ -306,17 +387,7 @@ impl Volume {
                     .violate(call, "a second write to a range that was not erased");
             }
         }
-        Ok(())
-    }
-
-    /// The leading blocks that a failed write leaves behind: none, some or all,
-    /// as the number of the call has it.
-    fn part_of_failed<'a>(&self, offset: u64, bytes: &'a [u8]) -> &'a [u8] {
-        let block_bytes = u64::from(self.options.geometry.write_block_bytes);
-        let blocks = (bytes.len() as u64).div_ceil(block_bytes);
-        let kept_blocks = mix(self.control.calls ^ offset) % (blocks + 1);
-        let kept = (kept_blocks * block_bytes).min(bytes.len() as u64);
-        &bytes[..kept as usize]
+        Ok(room)
     }
 
     pub(crate) fn write_batch(
@@ -404,12 +475,19 @@ impl Volume {
                     .violate(call, "an erase past the end of the file");
                 return failed(IoErrorKind::InvalidInput);
             }
-            volume.check_room(file, offset, bytes)?;
-            let bytes = match fate {
-                Fate::Fail(_) => mix(volume.control.calls) % (bytes / unit + 1) * unit,
+            let room = volume.room(file, offset, bytes)?;
+            let done = match fate {
+                Fate::Fail(failure) => volume.done_bytes(failure, (offset, bytes), unit),
                 _ => bytes,
             };
-            volume.add(file, offset, bytes, Effect::Erase)
+            let mut done = done.min(room);
+            if geometry.erase_before_write {
+                // What is left of a unit whose erase broke off can't be told from one that
+                // was written, and has to be erased again as that.
+                done = done / unit * unit;
+            }
+            volume.add(file, offset, done, Effect::Erase)?;
+            whole(room, call)
         })
     }
 
@@ -427,10 +505,18 @@ impl Volume {
             let length = volume.length_of(file)?;
             let end = offset.checked_add(bytes);
             let end = end.ok_or(IoError::of(IoErrorKind::InvalidInput))?;
-            if matches!(fate, Fate::Fail(_)) || offset >= length {
+            if offset >= length {
                 return Ok(());
             }
-            volume.add(file, offset, end.min(length) - offset, Effect::Punch)
+            let bytes = end.min(length) - offset;
+            let done = match fate {
+                Fate::Fail(CallFailure {
+                    done: Done::Blocks, ..
+                }) => return Ok(()),
+                Fate::Fail(failure) => volume.done_bytes(failure, (offset, bytes), CHUNK_BYTES),
+                _ => bytes,
+            };
+            volume.add(file, offset, done, Effect::Punch)
         })
     }
 

@@ -9,6 +9,7 @@ mod cases;
 mod checks;
 mod counting;
 mod engine;
+mod faults;
 mod images;
 mod isolation;
 mod operations;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use lightning_core::db::Engine;
 use lightning_core::error::Error;
 use lightning_platform::{File, IoErrorKind};
-use lightning_sim::{CallKind, CrashMode, Random, SimStorage, UnfaithfulStorage, mix};
+use lightning_sim::{CallFailure, CallKind, CrashMode, Random, SimStorage, UnfaithfulStorage, mix};
 
-use crate::plan::PowerCut;
+use crate::plan::{PowerCut, failure};
 use crate::reading::{self, Unread};
 use crate::world::{Client, Step, Stop, World, input, memory, platform, wrong};
 
@@ -22,7 +22,7 @@ enum Trouble {
     CutAfter(u64),
     CutDuring(u64),
     Memory(u64),
-    Fails(CallKind, u64),
+    Fails(CallKind, u64, CallFailure),
 }
 
 impl World<'_> {
@@ -84,7 +84,7 @@ impl World<'_> {
     pub fn kill(&mut self, seed: u64) -> Step<()> {
         let floor = self.written;
         let floor = if self.has_lied() {
-            self.durable_before
+            self.floor_of_a_liar()
         } else {
             floor
         };
@@ -124,9 +124,8 @@ impl World<'_> {
 
     /// The least commit that must be there after a power cut.
     fn floor_after_power_cut(&self) -> u64 {
-        // Nothing tells a last flush that a lie hit from one that a power cut took.
         if self.has_lied() {
-            self.durable_before
+            self.floor_of_a_liar()
         } else {
             self.durable
         }
@@ -137,6 +136,7 @@ impl World<'_> {
         self.check_violations()?;
         let lied = self.has_lied();
         self.lied = lied;
+        self.landed_before |= self.storage.has_landed_before();
         self.clients.clear();
         self.clients
             .resize_with(crate::plan::CLIENTS as usize, Client::default);
@@ -181,6 +181,7 @@ impl World<'_> {
             return wrong("recovery says something else of what is durable");
         }
         self.durable_before = self.durable_before.min(self.durable);
+        self.durable_earlier = self.durable_earlier.min(self.durable_before);
         self.written = found;
         match self.compare_all("after recovery") {
             Err(Stop::Found) if !lied => wrong("corruption without damage"),
@@ -202,13 +203,17 @@ impl World<'_> {
         image.set_capacity(self.setup.sim.capacity_bytes);
         for round in 0.. {
             let may_trouble = round < TROUBLED_MAX;
+            let fails = |random: &mut Random, kind, nth_max| {
+                let nth = 1 + random.below(nth_max);
+                Trouble::Fails(kind, nth, failure(random, IoErrorKind::Device))
+            };
             let trouble = match random.below(if may_trouble { 16 } else { 1 }) {
                 1..=2 => Trouble::CutAfter(1 + random.below(16)),
                 3..=4 => Trouble::CutDuring(1 + random.below(16)),
                 5 => Trouble::Memory(1 + random.below(30)),
-                6 => Trouble::Fails(CallKind::Sync, 1 + random.below(4)),
-                7 => Trouble::Fails(CallKind::Write, 1 + random.below(12)),
-                8 => Trouble::Fails(CallKind::Read, 1 + random.below(12)),
+                6 => fails(&mut random, CallKind::Sync, 4),
+                7 => fails(&mut random, CallKind::Write, 12),
+                8 => fails(&mut random, CallKind::Read, 12),
                 _ => Trouble::None,
             };
             let storage = UnfaithfulStorage::new(image.clone(), self.habit, mix(seed ^ round));
@@ -219,7 +224,7 @@ impl World<'_> {
                 Trouble::CutAfter(operation) => image.cut_after(*operation),
                 Trouble::CutDuring(operation) => image.cut_during(*operation),
                 Trouble::Memory(reservation) => memory.fail_at(*reservation, random.chance(1, 2)),
-                Trouble::Fails(kind, nth) => storage.fail(*kind, *nth, IoErrorKind::Device),
+                Trouble::Fails(kind, nth, failure) => storage.fail(*kind, *nth, *failure),
             }
             self.note(|| format!("      recovery: {trouble:?}"));
             let now_ms = self.tell_time();

@@ -103,8 +103,8 @@ impl World<'_> {
             }
             Op::Kill(seed) => self.kill(*seed).map(|()| 0),
             Op::Close(seed) => self.close(*seed).map(|()| 0),
-            Op::FailSoon(kind, nth, error) => {
-                self.storage.fail(*kind, *nth, *error);
+            Op::FailSoon(kind, nth, failure) => {
+                self.storage.fail(*kind, *nth, *failure);
                 self.has_fault = true;
                 self.counts.faults += 1;
                 Ok(0)

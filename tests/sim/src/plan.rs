@@ -5,7 +5,7 @@
 
 use lightning_core::db::{Durability, Options};
 use lightning_platform::IoErrorKind;
-use lightning_sim::{CallKind, CrashMode, Random, SimOptions};
+use lightning_sim::{CallFailure, CallKind, CrashMode, Random, SimOptions};
 
 use crate::model::Value;
 
@@ -109,8 +109,8 @@ pub enum Op {
     Kill(u64),
     /// It ends in order.
     Close(u64),
-    /// The n-th call of a kind from now on fails.
-    FailSoon(CallKind, u64, IoErrorKind),
+    /// The n-th call of a kind from now on fails, perhaps cut short.
+    FailSoon(CallKind, u64, CallFailure),
     /// The device has room for so many bytes more.
     Full(u64),
     /// It has room again.
@@ -228,6 +228,15 @@ pub fn key(number: u16) -> Vec<u8> {
 pub struct Planner {
     random: Random,
     value_bytes_longest: u64,
+}
+
+/// A call that fails with this error: half of them are cut short.
+pub fn failure(random: &mut Random, error: IoErrorKind) -> CallFailure {
+    if random.chance(1, 2) {
+        CallFailure::short(error, random.next_u64())
+    } else {
+        error.into()
+    }
 }
 
 /// At least so many crashes in a life.
@@ -415,7 +424,7 @@ impl Planner {
                 } else {
                     IoErrorKind::Device
                 };
-                Op::FailSoon(kind, nth, error)
+                Op::FailSoon(kind, nth, failure(&mut self.random, error))
             }
             192 => Op::Full(self.random.below(24 << 10)),
             193..=194 => Op::Roomy,

@@ -105,6 +105,8 @@ pub struct World<'o> {
     /// What the engine says is durable, and what it said before that.
     pub durable: u64,
     pub durable_before: u64,
+    /// What it said before that.
+    pub durable_earlier: u64,
     /// Survives the process.
     pub written: u64,
     /// Counts openings: what was open before one is no more.
@@ -119,6 +121,8 @@ pub struct World<'o> {
     pub lies: bool,
     /// Whether it did, on a storage before this one.
     pub lied: bool,
+    /// Whether a write landed before its place, on a storage before this one.
+    pub landed_before: bool,
     pub counts: Counts,
     pub trace: u64,
     pub history: Option<Vec<String>>,
@@ -180,6 +184,7 @@ impl<'o> World<'o> {
             floor_ms: 0,
             durable: 0,
             durable_before: 0,
+            durable_earlier: 0,
             written: 0,
             incarnation: 0,
             power_cut: None,
@@ -188,6 +193,7 @@ impl<'o> World<'o> {
             is_full: false,
             lies: false,
             lied: false,
+            landed_before: false,
             counts: Counts::default(),
             trace: mix(seed),
             history: keeps_history.then(Vec::new),
@@ -312,6 +318,7 @@ impl<'o> World<'o> {
             return wrong("what is durable has become less");
         }
         if durable > self.durable {
+            self.durable_earlier = self.durable_before;
             self.durable_before = self.durable;
             self.durable = durable;
         }
@@ -322,6 +329,17 @@ impl<'o> World<'o> {
     /// Whether a write was lost, or landed elsewhere, and nobody was told.
     pub fn has_lied(&self) -> bool {
         self.lied || self.storage.silent_count() > 0
+    }
+
+    /// The least commit that must be there though the storage has lied. Nothing tells a last
+    /// flush that was lost from one that a power cut took; and where it landed before its
+    /// place, it took the one before along.
+    pub fn floor_of_a_liar(&self) -> u64 {
+        if self.landed_before || self.storage.has_landed_before() {
+            self.durable_earlier
+        } else {
+            self.durable_before
+        }
     }
 
     /// Whether something that was done to the engine explains an error; its code then.

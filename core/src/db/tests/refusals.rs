@@ -6,7 +6,7 @@ use crate::format::checksum::Checksum;
 use crate::format::superblock::Superblock;
 use crate::pager::newest_superblock;
 use lightning_platform::{File, IoErrorKind};
-use lightning_sim::{TestCipher, TestCodec};
+use lightning_sim::{CallFailure, TestCipher, TestCodec};
 use std::sync::Arc;
 
 type Change = fn(&mut Options);
@@ -189,13 +189,27 @@ fn creating_is_refused_where_a_database_is_or_nothing_may_be_written() {
     assert_eq!(rows(&engine, 16).unwrap().len(), 1);
 }
 
-/// Every storage call of a creation fails once: it is done again, in the same place.
+/// Every storage call of a creation fails once, whole blocks of it done or cut short at any
+/// byte: it is done again, in the same place.
 #[test]
 fn a_creation_that_failed_is_done_again() {
+    let device = IoErrorKind::Device;
+    for sim in [
+        SimOptions::disk(512),
+        SimOptions::flash(256, 4_096, 8 << 20),
+    ] {
+        creation_fails(sim, device.into());
+        for seed in 0..40 {
+            creation_fails(sim, CallFailure::short(device, seed));
+        }
+    }
+}
+
+fn creation_fails(sim: SimOptions, failure: CallFailure) {
     let mut failed = 0;
     for call in 1.. {
-        let storage = SimStorage::new(SimOptions::disk(512));
-        storage.fail_at(call, IoErrorKind::Device, false);
+        let storage = SimStorage::new(sim);
+        storage.fail_at(call, failure, false);
         let outcome = create(&storage, &busy_options()).map(|_| ());
         let is_over = storage.call_count() < call;
         storage.clear_faults();
@@ -220,7 +234,7 @@ fn a_creation_that_failed_is_done_again() {
                 put_number(&engine, 1, 0);
                 drain(&engine).unwrap();
             }
-            Err(error) => panic!("call {call}, again: {error}"),
+            Err(error) => panic!("call {call} {failure:?}, again: {error}"),
         }
         let engine = open(&storage.restart(), &busy_options()).unwrap();
         assert_eq!(rows(&engine, 16).unwrap().len(), 1, "call {call}");

@@ -8,7 +8,7 @@ use super::{Segment, Slot, SlotState, SlotTable};
 use crate::error::{Error, IoAction, Result};
 use crate::format::segment::first_flush_offset;
 use crate::wal::{LogConfig, at_slot};
-use lightning_platform::File;
+use lightning_platform::{File, IoErrorKind};
 
 /// What a step of preparing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,38 @@ impl Slot {
     /// The longest segment that the slot has room for.
     fn segment_bytes(&self, config: &LogConfig) -> u64 {
         self.length.min(u64::from(config.segment_bytes))
+    }
+
+    /// Removes the file of a slot that holds nothing. A removal that failed and was done
+    /// all the same is one.
+    fn remove(&mut self, config: &LogConfig, index: u32) -> Result<()> {
+        let file = File::Log(index);
+        if let Err(error) = config.storage.remove(file)
+            && config.storage.length(file) != Ok(None)
+        {
+            // It may still not be there: it is removed before it is used.
+            self.state = SlotState::Blank;
+            self.doubtful = true;
+            return Err(at_slot(index, IoAction::Directory, 0)(error));
+        }
+        *self = Self::ABSENT;
+        Ok(())
+    }
+
+    /// Gives the slot's file a length. Where that fails, the slot is blank, of the length
+    /// that is found then: the old one or the new.
+    fn set_length(&mut self, config: &LogConfig, index: u32, bytes: u64) -> Result<()> {
+        let file = File::Log(index);
+        let outcome = config.storage.set_length(file, bytes);
+        self.length = match outcome {
+            Ok(()) => bytes,
+            // Where even that can't be told, none is relied on.
+            Err(_) => config.storage.length(file).ok().flatten().unwrap_or(0),
+        };
+        outcome.map_err(|error| {
+            self.state = SlotState::Blank;
+            at_slot(index, IoAction::Length, bytes)(error)
+        })
     }
 }
 
@@ -64,9 +96,7 @@ impl SlotTable {
             }
             if is_free(slot) {
                 let index = u32::try_from(position).map_err(|_| Error::Internal(61))?;
-                let failed = at_slot(index, IoAction::Directory, 0);
-                config.storage.remove(File::Log(index)).map_err(failed)?;
-                *slot = Slot::ABSENT;
+                slot.remove(config, index)?;
                 free -= 1;
                 removed += 1;
             }
@@ -105,13 +135,8 @@ impl SlotTable {
         if !config.storage.geometry().can_truncate {
             return Ok(false);
         }
-        let failed = at_slot(index, IoAction::Length, 0);
         slot.state = SlotState::Blank;
-        config
-            .storage
-            .set_length(File::Log(index), 0)
-            .map_err(failed)?;
-        slot.length = 0;
+        slot.set_length(config, index, 0)?;
         Ok(true)
     }
 
@@ -204,11 +229,7 @@ impl SlotTable {
         if !slot.doubtful {
             return Ok(index);
         }
-        config
-            .storage
-            .remove(File::Log(index))
-            .map_err(at_slot(index, IoAction::Directory, 0))?;
-        *slot = Slot::ABSENT;
+        slot.remove(config, index)?;
         self.find(|state| *state == SlotState::Absent)
             .ok_or(Error::Internal(61))
     }
@@ -268,9 +289,9 @@ impl SlotTable {
         }
         for (index, slot) in (0_u32..).zip(self.slots.iter_mut()) {
             let is_begun = matches!(slot.state, SlotState::Preparing(_));
-            if is_begun && config.storage.set_length(File::Log(index), 0).is_ok() {
-                slot.length = 0;
+            if is_begun {
                 slot.state = SlotState::Blank;
+                let _ = slot.set_length(config, index, 0);
             }
         }
     }
@@ -280,7 +301,7 @@ impl SlotTable {
     /// did.
     ///
     /// # Errors
-    /// What the storage answers; the slot can't be used any more then.
+    /// What the storage answers; the slot is to be prepared anew then.
     pub(in crate::wal) fn settle_begun(
         &mut self,
         config: &LogConfig,
@@ -300,11 +321,7 @@ impl SlotTable {
         let Some((index, slot, bytes)) = begun else {
             return Ok(false);
         };
-        config
-            .storage
-            .set_length(File::Log(index), bytes)
-            .map_err(at_slot(index, IoAction::Length, bytes))?;
-        slot.length = bytes;
+        slot.set_length(config, index, bytes)?;
         slot.state = SlotState::Working;
         let last = PrepareStep {
             slot: index,
@@ -330,9 +347,14 @@ impl SlotTable {
             .get_mut(index as usize)
             .ok_or(Error::Internal(61))?;
         if slot.state == SlotState::Absent {
-            storage
-                .create(file)
-                .map_err(at_slot(index, IoAction::Directory, 0))?;
+            let created = match storage.create(file) {
+                // One that failed was done all the same.
+                Err(error) if error.kind == IoErrorKind::AlreadyExists => {
+                    storage.remove(file).and_then(|()| storage.create(file))
+                }
+                outcome => outcome,
+            };
+            created.map_err(at_slot(index, IoAction::Directory, 0))?;
             *slot = Slot {
                 state: SlotState::Blank,
                 ..Slot::ABSENT
@@ -344,9 +366,7 @@ impl SlotTable {
             _ => {
                 let wanted = wanted_bytes.min(u64::from(config.segment_bytes));
                 if slot.length < wanted || (slot.length > wanted && geometry.can_truncate) {
-                    let failed = at_slot(index, IoAction::Length, wanted);
-                    storage.set_length(file, wanted).map_err(failed)?;
-                    slot.length = wanted;
+                    slot.set_length(config, index, wanted)?;
                 }
                 0
             }

@@ -1,4 +1,4 @@
-//! Every storage call of every operation fails, once and for good.
+//! Every storage call of every operation fails, once and for good, and cut short.
 //!
 //! What `engine-io-error` does to scripts is done here to each operation by itself, those
 //! among them that scripts don't have: streamed values, loads into trees, tables, trimming,
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lightning_core::db::{Engine, ScrubPlace};
 use lightning_core::error::Error;
-use lightning_platform::IoErrorKind;
 use lightning_sim::{CrashMode, SimStorage, mix};
 
 use super::engine_sequences::setups;
 use super::{Check, Outcome, Settings};
 use crate::cases::{Verdict, for_each};
 use crate::engine::{Setup, open, verify};
+use crate::faults::{Fault, faults, traced};
 use crate::operations::{Base, Course, OPERATIONS, Operation, digest};
 use crate::script::Failure;
 
@@ -27,8 +27,6 @@ pub const CHECK: Check = Check {
     about: "every call of every operation fails: an error, nothing acknowledged lost",
     run,
 };
-
-const KINDS: [IoErrorKind; 2] = [IoErrorKind::Device, IoErrorKind::StorageFull];
 
 /// What is done while a call fails.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +42,7 @@ struct Case {
     /// What goes before without a fault.
     before: Option<Operation>,
     work: Work,
-    call: u64,
+    fault: Fault,
 }
 
 fn run(settings: &Settings) -> Outcome {
@@ -68,30 +66,29 @@ fn run(settings: &Settings) -> Outcome {
     for (ground, (setup, base)) in grounds.iter().enumerate() {
         for work in works.clone() {
             for before in &befores {
-                match calls_of(setup, base, *before, work) {
-                    Ok((from, to)) => cases.extend((from..to).map(|call| Case {
+                match faults_of(setup, base, *before, work, settings.seed) {
+                    Ok(faults) => cases.extend(faults.into_iter().map(|fault| Case {
                         ground,
                         before: *before,
                         work,
-                        call: call + 1,
+                        fault,
                     })),
                     Err(reason) => failure = Some(format!("{}, {work:?}: {reason}", setup.name)),
                 }
             }
         }
     }
-    let mut outcome = for_each(4 * cases.len() as u64, |number| {
-        let case = &cases[(number / 4) as usize];
-        let kind = KINDS[(number % 2) as usize];
-        let persistent = number % 4 > 1;
+    let mut outcome = for_each(cases.len() as u64, |number| {
+        let case = &cases[number as usize];
         let (setup, base) = &grounds[case.ground];
-        judge(setup, base, case, kind, persistent).map_err(|reason| {
-            let often = if persistent { "from then on" } else { "once" };
+        judge(setup, base, case).map_err(|reason| {
             let Case {
-                before, work, call, ..
+                before,
+                work,
+                fault,
+                ..
             } = case;
-            let name = setup.name;
-            format!("{name}, {before:?}, {work:?}, call {call} {kind:?} {often}: {reason}")
+            format!("{}, {before:?}, {work:?}, {fault}: {reason}", setup.name)
         })
     });
     if let Some(reason) = failure {
@@ -116,17 +113,18 @@ fn begin(
     Ok((storage, course, acknowledged))
 }
 
-/// The numbers of the last calls before the work, and of it.
-fn calls_of(
+/// Every way in which a call of the work fails.
+fn faults_of(
     setup: &Setup,
     base: &Base,
     before: Option<Operation>,
     work: Work,
-) -> Result<(u64, u64), String> {
+    seed: u64,
+) -> Result<Vec<Fault>, String> {
     let (storage, mut course, _) = begin(setup, base, before)?;
-    let from = storage.call_count();
+    storage.set_tracing(true);
     do_work(&mut course, work).map_err(said)?;
-    Ok((from, storage.call_count()))
+    Ok(faults(&traced(&storage), seed))
 }
 
 fn do_work(course: &mut Course, work: Work) -> Result<(), Failure> {
@@ -155,9 +153,9 @@ fn do_work(course: &mut Course, work: Work) -> Result<(), Failure> {
     }
 }
 
-fn judge(setup: &Setup, base: &Base, case: &Case, kind: IoErrorKind, persistent: bool) -> Verdict {
+fn judge(setup: &Setup, base: &Base, case: &Case) -> Verdict {
     let (storage, mut course, acknowledged) = begin(setup, base, case.before)?;
-    storage.fail_at(case.call, kind, persistent);
+    case.fault.inject(&storage);
     match do_work(&mut course, case.work) {
         Ok(()) => {}
         Err(Failure::Wrong(reason)) => return Err(reason),
@@ -166,11 +164,11 @@ fn judge(setup: &Setup, base: &Base, case: &Case, kind: IoErrorKind, persistent:
         )) => return Err(format!("a failing call was answered with: {error}")),
         Err(Failure::Engine(_)) => {}
     }
-    if storage.call_count() < case.call {
+    if storage.call_count() < case.fault.call {
         return Err("the call never came".into());
     }
     let works = course.engine().is_ok_and(|engine| !engine.is_poisoned());
-    if works && !persistent {
+    if works && !case.fault.persistent {
         course
             .compare()
             .map_err(|failure| format!("afterwards: {failure:?}"))?;
@@ -190,7 +188,7 @@ fn judge(setup: &Setup, base: &Base, case: &Case, kind: IoErrorKind, persistent:
         ("all", storage.crash_image(CrashMode::All, 0)),
         (
             "random",
-            storage.crash_image(CrashMode::Random, mix(case.call)),
+            storage.crash_image(CrashMode::Random, mix(case.fault.call)),
         ),
     ];
     for (name, image) in images {

@@ -28,6 +28,7 @@ use crate::cases::{Verdict, for_each};
 use crate::engine::{
     Change, Model, Setup, What, commit, create, digest, drain_and_verify, make_room, open, setups,
 };
+use crate::faults::traced;
 use crate::script::{Failure, Player, Window, flush, script};
 
 /// The entry in the table.
@@ -117,11 +118,9 @@ fn syncs_of(setup: &Setup, seed: u64) -> Vec<u64> {
     for action in script(seed, COMMITS, setup.value_bytes_longest) {
         let _ = player.step(&action);
     }
-    let number = |line: &String| {
-        let (number, call) = line.strip_prefix("call ")?.split_once(' ')?;
-        call.contains(": Sync").then(|| number.parse().ok())?
-    };
-    storage.trace().iter().filter_map(number).collect()
+    let calls = traced(&storage).into_iter();
+    let syncs = calls.filter(|call| call.verb.starts_with("Sync"));
+    syncs.map(|call| call.number).collect()
 }
 
 struct Fault<'r> {

@@ -1,4 +1,8 @@
-//! The n-th storage call of a run fails, for every n, once and for good.
+//! The n-th storage call of a run fails, for every n, once and for good, and cut short.
+//!
+//! Cut short, a write, an erase or a punch stops at any byte, a read leaves noise behind the
+//! bytes it brought, and a create, a remove or a change of length may be done though it
+//! failed: an engine that takes the old state for granted, or the new one, is found.
 //!
 //! The engine answers an error or goes on; it never panics. A call that failed
 //! once leaves it working, or poisoned and saying so. Whatever happened, the
@@ -9,12 +13,12 @@ use std::sync::Arc;
 
 use lightning_core::db::{Engine, PutOptions};
 use lightning_core::error::Error;
-use lightning_platform::IoErrorKind;
 use lightning_sim::{CrashMode, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
 use crate::cases::{Verdict, for_each};
 use crate::engine::{Setup, digest, drain_and_verify, open, setups};
+use crate::faults::{Fault, faults, traced};
 use crate::script::{Action, Failure, Player, script};
 
 /// The entry in the table.
@@ -25,47 +29,35 @@ pub const CHECK: Check = Check {
 };
 
 const COMMITS: usize = 50;
-const KINDS: [IoErrorKind; 2] = [IoErrorKind::Device, IoErrorKind::StorageFull];
 
 fn run(settings: &Settings) -> Outcome {
     let scripts = if settings.is_long { 12 } else { 2 };
-    let mut runs = Vec::new();
+    let mut cases = Vec::new();
     for index in 0..scripts {
         for setup in setups() {
             let seed = mix(settings.seed ^ mix(index));
             let storage = SimStorage::new(setup.sim);
+            storage.set_tracing(true);
             let mut player = Player::new(Arc::new(storage.clone()), &setup.options);
             for action in script(seed, COMMITS, setup.value_bytes_longest) {
                 // The run without a fault only tells how many calls there are.
                 let _ = player.step(&action);
             }
-            runs.push((setup, seed, storage.call_count()));
+            let faults = faults(&traced(&storage), seed);
+            cases.extend(faults.into_iter().map(|fault| (setup, seed, fault)));
         }
     }
-    let each = |calls: u64| 4 * calls;
-    let total = runs.iter().map(|(_, _, calls)| each(*calls)).sum();
-    for_each(total, |case| {
-        let mut left = case;
-        for (setup, seed, calls) in &runs {
-            if left < each(*calls) {
-                let call = 1 + left / 4;
-                let kind = KINDS[(left % 2) as usize];
-                let persistent = left % 4 > 1;
-                return run_case(setup, *seed, call, kind, persistent).map_err(|reason| {
-                    let often = if persistent { "from then on" } else { "once" };
-                    let name = setup.name;
-                    format!("{name} seed {seed}, call {call} {kind:?} {often}: {reason}")
-                });
-            }
-            left -= each(*calls);
-        }
-        Ok(())
+    for_each(cases.len() as u64, |case| {
+        let (setup, seed, fault) = &cases[case as usize];
+        run_case(setup, *seed, fault)
+            .map_err(|reason| format!("{} seed {seed}, {fault}: {reason}", setup.name))
     })
 }
 
-fn run_case(setup: &Setup, seed: u64, call: u64, kind: IoErrorKind, persistent: bool) -> Verdict {
+fn run_case(setup: &Setup, seed: u64, fault: &Fault) -> Verdict {
+    let persistent = fault.persistent;
     let mut storage = SimStorage::new(setup.sim);
-    storage.fail_at(call, kind, persistent);
+    fault.inject(&storage);
     let mut player = Player::new(Arc::new(storage.clone()), &setup.options);
     let mut errors = 0;
     for action in script(seed, COMMITS, setup.value_bytes_longest) {
@@ -117,7 +109,7 @@ fn run_case(setup: &Setup, seed: u64, call: u64, kind: IoErrorKind, persistent: 
         ("synced", storage.crash_image(CrashMode::Synced, seed)),
         (
             "random",
-            storage.crash_image(CrashMode::Random, seed ^ call),
+            storage.crash_image(CrashMode::Random, seed ^ fault.call),
         ),
     ];
     for (name, image) in images {

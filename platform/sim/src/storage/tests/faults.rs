@@ -219,3 +219,110 @@ fn what_is_in_doubt_may_leave_the_cache() {
     next.sync(PAGES).unwrap();
     assert_eq!(values(&next.crash_image(CrashMode::Synced, 0)), [1, 4]);
 }
+
+#[test]
+fn a_short_write_stops_at_any_byte_and_touches_nothing_else() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..8_000 {
+        let storage = disk_of(4);
+        let failure = CallFailure::short(IoErrorKind::StorageFull, seed);
+        storage.fail_at(storage.call_count() + 2, failure, false);
+        let bytes = [2; 2 * BLOCK];
+        let requests = [512, 1_536].map(|offset| WriteRequest {
+            offset,
+            bytes: &bytes[..BLOCK],
+        });
+        let full = failed(IoErrorKind::StorageFull);
+        assert_eq!(storage.write_batch(PAGES, &requests), full);
+        let found = storage.file_bytes(PAGES).unwrap();
+        assert_eq!(found[512..1_024], [2; BLOCK], "the request before it");
+        let count = found[1_536..].iter().filter(|byte| **byte == 2).count();
+        assert!(found[1_536..1_536 + count].iter().all(|byte| *byte == 2));
+        assert!(found[1_536 + count..].iter().all(|byte| *byte == 1));
+        assert_eq!(found[..512], [1; BLOCK]);
+        assert_eq!(found[1_024..1_536], [1; BLOCK]);
+        lengths.insert(count);
+        // A block that was written in part is as unsynced as any other.
+        let lost = storage.crash_image(CrashMode::Synced, 0);
+        assert_eq!(values(&lost), [1; 4]);
+        let kept = storage.crash_image(CrashMode::All, 0);
+        assert_eq!(kept.file_bytes(PAGES).unwrap(), found);
+    }
+    assert_eq!(lengths.len(), BLOCK + 1, "none to all of its bytes");
+}
+
+#[test]
+fn a_short_read_brings_right_bytes_and_noise() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..2_000 {
+        let storage = disk_of(2);
+        let failure = CallFailure::short(IoErrorKind::Device, seed);
+        storage.fail_at(storage.call_count() + 2, failure, false);
+        let mut buffers = [[9; 128]; 3];
+        let mut requests: Vec<ReadRequest<'_>> = buffers
+            .iter_mut()
+            .map(|buffer| ReadRequest { offset: 64, buffer })
+            .collect();
+        assert_eq!(storage.read_batch(PAGES, &mut requests), DEVICE);
+        let right = buffers.map(|buffer| buffer.iter().take_while(|byte| **byte == 1).count());
+        assert_eq!(right[0], 128);
+        assert!(right[2] < 8, "the requests behind it hold noise");
+        assert!(buffers.iter().all(|buffer| buffer[..] != [9; 128]));
+        lengths.insert(right[1]);
+    }
+    assert!(lengths.contains(&0) && lengths.contains(&128));
+    assert!(lengths.len() > 100, "{}", lengths.len());
+    // The end of the file and a bad sector end a read as well.
+    let storage = disk_of(1);
+    let mut buffer = [9; 600];
+    assert!(storage.read(PAGES, 0, &mut buffer).is_err());
+    assert_eq!(buffer[..512], [1; 512]);
+    storage.fail_reads(PAGES, 100, 1, IoErrorKind::Device);
+    let mut buffer = [9; 300];
+    assert_eq!(storage.read(PAGES, 0, &mut buffer), DEVICE);
+    assert_eq!(buffer[..100], [1; 100]);
+    assert_ne!(buffer[100..], [1; 200]);
+}
+
+#[test]
+fn what_has_no_parts_is_done_or_not_though_it_failed() {
+    let outcomes = |call: fn(&SimStorage) -> Result<(), IoError>| {
+        let done: Vec<bool> = (0..40)
+            .map(|seed| {
+                let storage = disk_of(4);
+                let before = storage.digest();
+                let failure = CallFailure::short(IoErrorKind::Device, seed);
+                storage.fail_at(storage.call_count() + 1, failure, false);
+                assert_eq!(call(&storage), DEVICE);
+                storage.digest() != before
+            })
+            .collect();
+        (done.contains(&true), done.contains(&false))
+    };
+    let either = (true, true);
+    assert_eq!(outcomes(|storage| storage.create(File::Log(0))), either);
+    assert_eq!(outcomes(|storage| storage.remove(PAGES)), either);
+    assert_eq!(outcomes(|storage| storage.set_length(PAGES, 512)), either);
+    assert!(outcomes(|storage| storage.erase(PAGES, 512, 1_024)).0);
+    assert!(outcomes(|storage| storage.punch_hole(PAGES, 512, 1_024)).0);
+}
+
+#[test]
+fn a_device_that_fills_up_takes_what_fits() {
+    let storage = SimStorage::new(SimOptions {
+        capacity_bytes: 8_192,
+        ..SimOptions::disk(512)
+    });
+    let full = failed(IoErrorKind::StorageFull);
+    storage.create(PAGES).unwrap();
+    assert_eq!(storage.write(PAGES, 0, &[1; 12_288]), full);
+    assert_eq!(storage.length(PAGES), Ok(Some(8_192)));
+    storage.set_length(PAGES, 12_288).unwrap();
+    storage.set_capacity(12_288);
+    storage.punch_hole(PAGES, 0, 4_096).unwrap();
+    storage.set_capacity(8_192);
+    assert_eq!(storage.erase(PAGES, 0, 12_288), full);
+    assert_eq!(storage.bytes_used(), 8_192);
+    assert_eq!(storage.read_raw(PAGES, 4_096, 1), Some(vec![0]));
+    assert_no_violations(&storage);
+}
