@@ -24,6 +24,7 @@ struct Seen {
     power_cuts: AtomicU64,
     lost: AtomicU64,
     skewed: AtomicU64,
+    loads: AtomicU64,
 }
 
 fn run(settings: &Settings) -> Outcome {
@@ -61,15 +62,18 @@ fn run(settings: &Settings) -> Outcome {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let note = format!(
         "{right} of {} planted anomalies named; {serials} serial histories clean; {recorded} recorded: \
-         {} transactions, {} committed, {} power cuts that took {} commits, {} histories with skew where it is permitted",
+         {} transactions, {} committed, {} of them loads, {} power cuts that took {} commits, {} histories with skew where it is permitted",
         PLANTED.len(),
         count(&seen.transactions),
         count(&seen.committed),
+        count(&seen.loads),
         count(&seen.power_cuts),
         count(&seen.lost),
         count(&seen.skewed),
     );
-    let overlap = if count(&seen.skewed) > 0 {
+    let overlap = if count(&seen.loads) == 0 {
+        Err("no load was committed".into())
+    } else if count(&seen.skewed) > 0 {
         Ok(())
     } else {
         Err("no history has the skew that snapshot isolation permits: nothing ran at once".into())
@@ -96,11 +100,10 @@ fn one(plan: &Plan, seen: &Seen) -> Verdict {
     let add = |counter: &AtomicU64, count: usize| {
         counter.fetch_add(count as u64, Ordering::Relaxed);
     };
-    let committed = history
-        .transactions
-        .iter()
-        .filter(|one| one.committed.is_some());
-    add(&seen.committed, committed.count());
+    let all = history.transactions.iter();
+    let committed = all.filter(|one| one.committed.is_some());
+    add(&seen.committed, committed.clone().count());
+    add(&seen.loads, committed.filter(|one| one.is_load).count());
     add(&seen.transactions, history.transactions.len());
     add(&seen.power_cuts, history.crashes.len());
     let report = check(&history);

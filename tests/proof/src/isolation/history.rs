@@ -46,6 +46,8 @@ pub struct Transaction {
     pub acknowledged_at: Option<u64>,
     /// The first after a power cut; it reads every key.
     pub is_recovery: bool,
+    /// A load: it reads nothing, and commits all that it writes at once. It has no snapshot.
+    pub is_load: bool,
     pub operations: Vec<Operation>,
 }
 

@@ -3,6 +3,11 @@
 //! Each value says which transaction wrote it. A power cut is an image of the storage
 //! taken while the threads run; what they do until they notice is lost, which the checker
 //! finds out by itself. The first transaction after it reads everything.
+//!
+//! One in twelve transactions is a load, where there are runs. It is validated against
+//! nobody, as it reads nothing; the transactions that are open while it commits are
+//! validated against it, so that one of them that wrote, or read, what it replaces is a
+//! lost update or a skew. A load that finds no room or no turn is recorded as aborted.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -230,7 +235,12 @@ fn work(
         if left.is_err() {
             break;
         }
-        outcome = transact(shared, recorder, &mut random).map_err(|error| error.to_string());
+        let done = if shared.engine.can_ingest() && random.chance(1, 12) {
+            load(shared, recorder, &mut random)
+        } else {
+            transact(shared, recorder, &mut random)
+        };
+        outcome = done.map_err(|error| error.to_string());
         if outcome.is_err() {
             shared.ends.store(true, Ordering::SeqCst);
         }
@@ -287,6 +297,74 @@ fn transact(shared: &Shared, recorder: &Recorder, random: &mut Random) -> Result
     }
     recorder.add(id, recorded);
     outcome
+}
+
+/// One load of keys that ascend, recorded whether it commits or not.
+fn load(shared: &Shared, recorder: &Recorder, random: &mut Random) -> Result<()> {
+    let mut recorded = Transaction {
+        epoch: shared.epoch,
+        begun_at: recorder.now(),
+        is_load: true,
+        ..Transaction::default()
+    };
+    let id = recorder.ids.fetch_add(1, Ordering::SeqCst);
+    let keys = (0..KEYS as u32).filter(|_| random.chance(1, 2));
+    let operations: Vec<Operation> = keys
+        .zip(0..)
+        .map(|(key, number)| Operation::Write {
+            key,
+            number: Some(number),
+        })
+        .collect();
+    let ticket = loaded(shared, id, &operations)?;
+    recorded.operations = operations;
+    recorded.ended_at = recorder.now();
+    recorded.committed = ticket.map(|ticket| ticket.sequence);
+    if let Some(ticket) = ticket.filter(|_| random.chance(1, 3)) {
+        acknowledge(shared, ticket)?;
+        recorded.acknowledged_at = Some(recorder.now());
+    }
+    recorder.add(id, recorded);
+    Ok(())
+}
+
+/// Loads what the operations write; none where it gave up.
+fn loaded(shared: &Shared, id: u32, operations: &[Operation]) -> Result<Option<Ticket>> {
+    if operations.is_empty() {
+        return Ok(None);
+    }
+    let Some(mut load) = patiently(shared, || shared.engine.begin_ingest(TABLE))? else {
+        return Ok(None);
+    };
+    for operation in operations {
+        if let Operation::Write {
+            key,
+            number: Some(number),
+        } = operation
+        {
+            let bytes = [id.to_le_bytes(), number.to_le_bytes()].concat();
+            let put = PutOptions::default();
+            if patiently(shared, || load.push(&name(*key), &bytes, put))?.is_none() {
+                return Ok(None);
+            }
+        }
+        thread::yield_now();
+    }
+    patiently(shared, || load.finish(0))
+}
+
+/// Tries again while another has the turn or room is made; none where that takes too long.
+fn patiently<T>(shared: &Shared, mut step: impl FnMut() -> Result<T>) -> Result<Option<T>> {
+    for _ in 0..2_000 {
+        match step() {
+            Ok(done) => return Ok(Some(done)),
+            Err(Error::Busy | Error::FrontFull | Error::LogFull | Error::StorageFull) => {}
+            Err(error) => return Err(error),
+        }
+        flush(&shared.engine)?;
+        thread::yield_now();
+    }
+    Ok(None)
 }
 
 /// Does one operation. A range delete is recorded as what it means: a delete of every key
