@@ -491,6 +491,20 @@ fn open_errors_name_what_is_wrong() {
     }
 }
 
+/// Whatever keeps a log file from being opened: one that is passed over would be taken for
+/// a log that has lost commits, or for none.
+#[test]
+fn a_log_file_that_cannot_be_opened_is_no_absent_one() {
+    let directory = TestDirectory::new();
+    let path = directory.path().join("data");
+    drop(created(&path));
+    std::fs::create_dir(path.join("wal/00000002.wal")).unwrap();
+    for mode in [OpenMode::ReadWrite, OpenMode::ReadOnly] {
+        let error = LinuxStorage::open(&path, mode).unwrap_err();
+        assert!(error.to_string().contains("00000002.wal"), "{error}");
+    }
+}
+
 #[test]
 fn a_refused_directory_is_a_permission_error() {
     let directory = TestDirectory::new();
