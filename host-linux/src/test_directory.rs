@@ -24,7 +24,10 @@ impl TestDirectory {
 
     /// On a disk: the usual temporary directory may be in memory.
     pub(crate) fn on_disk() -> Self {
-        Self::within(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"))
+        let parent = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        // What is built may stand elsewhere.
+        std::fs::create_dir_all(&parent).unwrap();
+        Self::within(&parent)
     }
 
     pub(crate) fn path(&self) -> &Path {
