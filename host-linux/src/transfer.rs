@@ -42,10 +42,9 @@ pub(crate) fn read_exact_at(
 
 fn fill(
     buffer: &mut [u8],
-    position: u64,
+    mut position: u64,
     mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>,
 ) -> Result<(), IoError> {
-    let mut position = position;
     let mut rest = buffer;
     while !rest.is_empty() {
         match read(&mut *rest, position) {
@@ -71,10 +70,9 @@ pub(crate) fn write_all_at(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> R
 
 fn store(
     bytes: &[u8],
-    position: u64,
+    mut position: u64,
     mut write: impl FnMut(&[u8], u64) -> Result<usize, Errno>,
 ) -> Result<(), IoError> {
-    let mut position = position;
     let mut rest = bytes;
     while !rest.is_empty() {
         let piece = rest.get(..WRITE_BYTES_MAX).unwrap_or(rest);
@@ -146,10 +144,9 @@ pub(crate) fn write_zeros_at(file: BorrowedFd<'_>, offset: u64, bytes: u64) -> R
 
 fn store_zeros(
     bytes: u64,
-    position: u64,
+    mut position: u64,
     mut write: impl FnMut(&[u8], u64) -> Result<usize, Errno>,
 ) -> Result<(), IoError> {
-    let mut position = position;
     let mut remaining = bytes;
     while remaining > 0 {
         let length = remaining.min(ZEROS.len() as u64) as usize;

@@ -30,10 +30,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// How often a leader that finds the log in use looks again before it pauses: some 10
-/// microseconds. Between two steps of a merge maintenance has the log for less than that,
-/// and a sleep takes 150.
-const BUSY_SPINS: u32 = 256;
+/// How long a leader that finds the log in use looks again before it pauses. Between two
+/// steps of a merge maintenance has the log for less than that, and a sleep takes 150
+/// microseconds.
+const BUSY_SPIN: Duration = Duration::from_micros(10);
 /// A pause of a leader that found the log in use for longer.
 const BUSY_PAUSE: Duration = Duration::from_micros(100);
 
@@ -222,10 +222,7 @@ impl CommitQueue {
         drop(state);
         let started = Instant::now();
         let mut flushed = shared.engine.flush_step(sync);
-        for _ in 0..BUSY_SPINS {
-            if flushed != Err(EngineError::Busy) {
-                break;
-            }
+        while flushed == Err(EngineError::Busy) && started.elapsed() < BUSY_SPIN {
             std::hint::spin_loop();
             flushed = shared.engine.flush_step(sync);
         }

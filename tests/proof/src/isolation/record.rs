@@ -289,6 +289,19 @@ fn transact(shared: &Shared, recorder: &Recorder, random: &mut Random) -> Result
             Err(error) => outcome = Err(error),
         }
     }
+    note_end(shared, recorder, random, (id, recorded), ticket)?;
+    outcome
+}
+
+/// Records a transaction that has ended, with `ticket` where it committed; makes a third of
+/// those durable.
+fn note_end(
+    shared: &Shared,
+    recorder: &Recorder,
+    random: &mut Random,
+    (id, mut recorded): (u32, Transaction),
+    ticket: Option<Ticket>,
+) -> Result<()> {
     recorded.ended_at = recorder.now();
     recorded.committed = ticket.map(|ticket| ticket.sequence);
     if let Some(ticket) = ticket.filter(|_| random.chance(1, 3)) {
@@ -296,7 +309,7 @@ fn transact(shared: &Shared, recorder: &Recorder, random: &mut Random) -> Result
         recorded.acknowledged_at = Some(recorder.now());
     }
     recorder.add(id, recorded);
-    outcome
+    Ok(())
 }
 
 /// One load of keys that ascend, recorded whether it commits or not.
@@ -318,14 +331,7 @@ fn load(shared: &Shared, recorder: &Recorder, random: &mut Random) -> Result<()>
         .collect();
     let ticket = loaded(shared, id, &operations)?;
     recorded.operations = operations;
-    recorded.ended_at = recorder.now();
-    recorded.committed = ticket.map(|ticket| ticket.sequence);
-    if let Some(ticket) = ticket.filter(|_| random.chance(1, 3)) {
-        acknowledge(shared, ticket)?;
-        recorded.acknowledged_at = Some(recorder.now());
-    }
-    recorder.add(id, recorded);
-    Ok(())
+    note_end(shared, recorder, random, (id, recorded), ticket)
 }
 
 /// Loads what the operations write; none where it gave up.
