@@ -286,6 +286,39 @@ fn a_transaction_conflicts_with_a_load_that_came_between() {
     verify(&engine);
 }
 
+/// The moment between the version that lists a load and the sequence that shows it: who
+/// commits then waits for the sequencer, behind the load, and has looked at the runs before.
+#[test]
+fn a_conflict_with_a_load_that_is_listed_but_not_yet_shown() {
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let engine = create(&storage, &busy_options()).unwrap();
+    put(&engine, b"before", b"");
+    settle(&engine);
+    let key = name(3);
+    let mut transaction = engine.begin(0, Isolation::Snapshot).unwrap();
+    engine
+        .transaction_put(&mut transaction, 16, &key, b"", PutOptions::default())
+        .unwrap();
+    let mut load = engine.begin_ingest(16).unwrap();
+    push_all(&engine, &mut load, &some_rows(1, 0, 100, 300)).unwrap();
+    let ticket = finish(&engine, &mut load).unwrap();
+    drop(load);
+    transaction.is_committing = true;
+    let versions = &engine.front.versions;
+    versions.rebase(&engine.pager, &mut transaction.snapshot);
+    let before = transaction.sequence();
+    assert_eq!(before + 1, ticket.sequence);
+    engine.appended.store(before, Ordering::SeqCst);
+    let validated = engine.validate_runs(&transaction);
+    engine.appended.store(ticket.sequence, Ordering::SeqCst);
+    engine.rollback(transaction);
+    let named = Error::Conflict {
+        table: 16,
+        key: crate::error::KeySample::of(&key),
+    };
+    assert_eq!(validated.err(), Some(named));
+}
+
 #[test]
 fn one_load_is_written_and_one_pending_at_a_time() {
     let storage = SimStorage::new(SimOptions::disk(512));
