@@ -18,6 +18,9 @@ pub const RUNS_MAX: usize = 8;
 /// Stretches of units that one run may be ingested in: each but the first is half as long
 /// as all before it.
 pub const RUN_PARTS_MAX: usize = 48;
+/// Keys that ask for the memory of their lookups together: as many as a core has requests
+/// for memory under way, about.
+pub const AHEAD_KEYS_MAX: usize = 16;
 /// The largest wall time the engine takes, in milliseconds since 1970: year 9999.
 pub const WALL_TIME_MAX_MS: u64 = 253_402_300_799_999;
 

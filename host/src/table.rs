@@ -10,6 +10,7 @@ use crate::shared::Shared;
 use crate::stream::ValueReader;
 use lightning_core::db::TableView;
 use lightning_core::error::Error as EngineError;
+use lightning_core::limits::AHEAD_KEYS_MAX;
 use lightning_core::txn::Stored;
 use std::fmt;
 use std::marker::PhantomData;
@@ -154,6 +155,44 @@ impl<'t, K: Key, V: Value> TableReader<'t, K, V> {
                     .ok_or_else(|| self.table.misfit(EncodedPart::Value))
             }
             Err(error) => Err(self.shared.error(error)),
+        }
+    }
+
+    /// Asks for the memory that a [`get`](Self::get) of each of `keys` would wait for, so
+    /// that they wait for it together: worth it for several keys that are about to be
+    /// read, of a table that is larger than the processor's caches. Of pages that aren't in
+    /// the cache of the database nothing is read.
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join("lightning-doc-prefetch");
+    /// # std::fs::remove_dir_all(&directory).ok();
+    /// # let database = lightning_db::Database::open(&directory)?;
+    /// # let table = database.typed_table::<u64, &str>("names")?;
+    /// let wanted = [3, 14, 15];
+    /// let transaction = database.begin_read()?;
+    /// let names = transaction.open(&table)?;
+    /// names.prefetch(wanted);
+    /// for number in wanted {
+    ///     assert!(names.get(number)?.is_none());
+    /// }
+    /// # std::fs::remove_dir_all(&directory).ok();
+    /// # Ok::<(), lightning_db::Error>(())
+    /// ```
+    pub fn prefetch<'k>(&self, keys: impl IntoIterator<Item = K::Given<'k>>) {
+        let mut keys = keys.into_iter();
+        loop {
+            let mut buffers = [const { EncodeBuffer::new() }; AHEAD_KEYS_MAX];
+            let mut encoded: [&[u8]; AHEAD_KEYS_MAX] = [&[]; AHEAD_KEYS_MAX];
+            let mut count = 0;
+            for (buffer, encoded) in buffers.iter_mut().zip(&mut encoded) {
+                let Some(key) = keys.next() else { break };
+                *encoded = K::encode_key(key, buffer);
+                count += 1;
+            }
+            self.shared.engine.prefetch(&self.view, &encoded[..count]);
+            if count < AHEAD_KEYS_MAX {
+                return;
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 //! * No page but the root is empty, and a page that the editor finished is half
 //!   full at least, unless it is the last of its parent.
 
+mod ahead;
 mod change;
 mod check;
 mod cursor;
@@ -26,6 +27,7 @@ mod stage;
 mod tests;
 mod walk;
 
+pub use ahead::prefetch;
 pub use change::{Change, PageSink, StoreSink};
 pub use check::{Visited, check_buffer_bytes, check_tree};
 pub use cursor::{CursorPosition, TreeCursor};

@@ -218,6 +218,13 @@ impl Engine {
             }))
     }
 
+    /// Asks for the memory that the lookups of `keys` would wait for, the first 16 of them:
+    /// for who is about to look all of them up. Reads nothing from storage. Costs about as
+    /// much as lookups whose pages are in the processor's caches.
+    pub fn prefetch(&self, view: &TableView<'_>, keys: &[&[u8]]) {
+        view.view.prefetch(&self.pager, keys);
+    }
+
     /// Copies a part of a value, from byte `offset` on, filling `buffer`.
     ///
     /// # Errors

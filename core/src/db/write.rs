@@ -6,7 +6,7 @@ use super::{
     Transaction,
 };
 use crate::error::{Error, Limit, Result};
-use crate::limits::{TABLE_NAME_BYTES_MAX, WALL_TIME_MAX_MS};
+use crate::limits::{AHEAD_KEYS_MAX, TABLE_NAME_BYTES_MAX, WALL_TIME_MAX_MS};
 use crate::memtable::{CommitHead, CommitSize, Record, RecordKind};
 use crate::sync::Ordering;
 use crate::txn::{MemtableSlot, SourceId, VersionState};
@@ -449,7 +449,7 @@ impl Engine {
         sequencer: &mut Sequencer,
         size: &CommitSize,
         head: CommitHead,
-        records: impl Iterator<Item = Record<'r>>,
+        records: impl Iterator<Item = Record<'r>> + Clone,
     ) -> Result<()> {
         let fits = |slot: &MemtableSlot| {
             slot.memtable.fits(size) && slot.memtable.range_bytes_left() >= size.range_bytes
@@ -471,7 +471,14 @@ impl Engine {
         let slot = self.memtable(sequencer.active)?;
         let mut writer = slot.memtable.writer().ok_or(Error::Internal(220))?;
         let mut commit = writer.begin_commit(head, size)?;
-        for record in records {
+        let mut ahead = records.clone();
+        for (number, record) in records.enumerate() {
+            // Those of many keys wait for memory together.
+            if size.records > 1 && number % AHEAD_KEYS_MAX == 0 {
+                let next = ahead.by_ref().take(AHEAD_KEYS_MAX);
+                slot.memtable
+                    .prefetch(next.map(|record| (record.table, record.key)));
+            }
             commit.insert(&record).map_err(|error| self.poison(error))?;
         }
         commit.publish().map_err(|error| self.poison(error))

@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::format::run::filter_bits;
-use crate::mem::{Array, Budget};
+use crate::mem::{Array, Budget, prefetch};
 use crate::sync::{AtomicU32, Ordering};
 use lightning_platform::MemoryUse;
 
@@ -50,6 +50,16 @@ impl Filter {
                 let before = word.load(Ordering::Relaxed);
                 word.store(before | bit, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Asks for the block of a key with that hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(blocks) = &self.blocks
+            && let Some(block) = blocks.get(filter_bits(blocks.len(), hash).0)
+        {
+            prefetch(block);
         }
     }
 

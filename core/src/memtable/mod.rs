@@ -18,6 +18,7 @@
 //! beside key and value (8 more with an expiry, 1 with metadata); a commit 28 bytes. The
 //! directory in which searches begin takes a 512th of the arena beside it.
 
+mod ahead;
 mod arena;
 mod commit_log;
 mod cursor;

@@ -8,10 +8,11 @@
 
 use super::lent::Stored;
 use super::version::{MEMTABLES_MAX, SOURCES_MAX, SourceId, Versions};
-use crate::btree::{Found, Root};
+use crate::btree::{self, Found, Root};
 use crate::error::{Error, Result};
 use crate::format::leaf::EntryKind;
 use crate::format::run::filter_hash;
+use crate::limits::AHEAD_KEYS_MAX;
 use crate::mem::Array;
 use crate::memtable::{Entry, Memtable, RecordKind};
 use crate::pager::Pager;
@@ -216,6 +217,46 @@ impl<'e> View<'e> {
             return Ok(Lookup::Unknown);
         }
         self.lookup_shared(pager, key, may_read)
+    }
+
+    /// Asks for the memory that lookups of `keys` would wait for, the first
+    /// [`AHEAD_KEYS_MAX`] of them: in memtables and in the tree; not in runs, of which few
+    /// hold a key.
+    pub fn prefetch(&self, pager: &Pager, keys: &[&[u8]]) {
+        let table = self.root.table;
+        let mut below = [&[][..]; AHEAD_KEYS_MAX];
+        let keys = keys.iter().take(AHEAD_KEYS_MAX);
+        let mut below_count = 0;
+        {
+            let _traversal = pager.enter();
+            let memtables = || {
+                let ids = places(self.memtables).map(|place| self.source(place));
+                ids.filter_map(|id| Some(&self.front.memtable(id.memtable()?)?.memtable))
+            };
+            let mut hashes = [0; AHEAD_KEYS_MAX];
+            if self.memtables != 0 {
+                for (hash, key) in hashes.iter_mut().zip(keys.clone()) {
+                    *hash = filter_hash(table, key);
+                    memtables().for_each(|memtable| memtable.prefetch_filter(*hash));
+                }
+            }
+            for memtable in memtables() {
+                let held = hashes.iter().zip(keys.clone());
+                let held = held.filter(|(hash, _)| memtable.may_hold(**hash));
+                memtable.prefetch(held.map(|(_, key)| (table, *key)));
+            }
+            for (hash, key) in hashes.iter().zip(keys) {
+                if memtables().any(|memtable| memtable.may_hold(*hash)) {
+                    continue;
+                }
+                if let Some(place) = below.get_mut(below_count) {
+                    *place = key;
+                    below_count += 1;
+                }
+            }
+        }
+        let below = below.get(..below_count).unwrap_or_default();
+        btree::prefetch(pager, &self.root, below);
     }
 
     fn lookup_shared(&self, pager: &'e Pager, key: &[u8], may_read: bool) -> Result<Lookup<'e>> {

@@ -149,3 +149,40 @@ fn a_transaction_that_commits_is_not_read_any_more() {
     assert_eq!(found(&transaction), Err(Error::TransactionTooOld));
     engine.rollback(transaction);
 }
+
+/// Asking for memory reads nothing from storage, whether all of it, some or none is there,
+/// and has no part in what lookups find; the keys are in the tree, in runs, in memtables, or
+/// nowhere, and those of more than one round.
+#[test]
+fn asking_for_memory_reads_nothing_and_changes_nothing() {
+    let engine = open(&cold(), &options()).unwrap();
+    let snapshot = engine.snapshot(0).unwrap();
+    let names: Vec<Vec<u8>> = (0..1_500)
+        .step_by(7)
+        .chain([700, 1_500, 1_501])
+        .map(|number| std::format!("key{number:05}").into_bytes())
+        .collect();
+    let keys: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let view = engine.view(&snapshot, 16, true).unwrap();
+    let get = |key: &[u8]| {
+        let found = engine.get(&view, key, true).unwrap();
+        found.map(|value| whole(&engine, &view, value.stored()))
+    };
+    let ask = || {
+        let before = loads(&engine);
+        engine.prefetch(&view, &[]);
+        for chunk in [1, 15, 16, 17, 40] {
+            keys.chunks(chunk)
+                .for_each(|keys| engine.prefetch(&view, keys));
+        }
+        assert_eq!(loads(&engine), before, "it read");
+    };
+    ask();
+    let first: Vec<_> = keys.iter().map(|key| get(key)).collect();
+    assert!(first.iter().filter(|value| value.is_some()).count() > 200);
+    assert!(first.iter().rev().take(2).all(Option::is_none));
+    ask();
+    let second: Vec<_> = keys.iter().map(|key| get(key)).collect();
+    assert!(first == second);
+    engine.end(snapshot);
+}

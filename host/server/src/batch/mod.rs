@@ -4,6 +4,7 @@
 //! the only place that knows of transactions of the database: it begins them, applies
 //! what commands want changed, commits, and waits.
 
+mod ahead;
 mod clock;
 mod commit;
 mod queue;
@@ -220,12 +221,16 @@ impl<'b> Batch<'b> {
             written_bytes: 0,
             may_read,
         };
+        let mut ahead = self.index;
         while self.index < self.end && self.out.len() < REPLY_BYTES_SOFT {
             if self.writes() || self.client.is_leaving {
                 break;
             }
             if !may_read && self.is_slow() {
                 return Progress::WouldRead;
+            }
+            if !may_read && self.index >= ahead {
+                ahead = self.look_ahead(&mut state);
             }
             match self.run_one(&mut state, self.arguments(self.index)) {
                 Progress::Done => self.forget_caching(),

@@ -4,7 +4,7 @@ use super::arguments::non_negative;
 use super::lifetimes::{Expiry, expiry_at, expiry_option};
 use super::{Call, Command, Flags, Keys, Outcome};
 use crate::failure::Failure;
-use crate::store::{Lifetime, StoredValue};
+use crate::store::{AHEAD_KEYS_MAX, Lifetime, StoredValue};
 use lightning_ops::configuration::EventClasses;
 
 const WRITE: Flags = Flags::WRITE.with(Flags::DENY_OOM);
@@ -396,7 +396,11 @@ fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
 fn mget(call: &mut Call<'_, '_, '_>) -> Outcome {
     let database = call.client.database;
     call.reply.array(call.arguments.len() - 1);
-    for key in call.arguments.from(1) {
+    for (number, key) in call.arguments.from(1).enumerate() {
+        if number % AHEAD_KEYS_MAX == 0 {
+            call.store
+                .prefetch(database, call.arguments.from(1 + number));
+        }
         let value = call.store.get(database, key)?;
         call.reply
             .bulk_or_null(value.as_ref().map(|value| value.bytes()));

@@ -9,6 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 type Bytes = &'static [u8];
 
+/// Keys of which lookups ask for memory together.
+pub const AHEAD_KEYS_MAX: usize = 16;
+
 /// A value as it was read, lent by the database where it can be.
 pub type StoredValue<'t> = ValueGuard<'t, Bytes>;
 
@@ -23,6 +26,46 @@ pub enum View<'t> {
     },
     /// A transaction that writes, and sees what the batch has written.
     Write(&'t WriteTransaction),
+}
+
+impl<'t> View<'t> {
+    /// The table of a snapshot's database, kept open for the reads behind. None where the
+    /// batch writes.
+    fn reader(
+        &mut self,
+        tables: &[Table],
+        database: usize,
+        may_read: bool,
+    ) -> Result<Option<&TableReader<'t, Bytes, Bytes>>, Failure> {
+        let View::Read { transaction, last } = self else {
+            return Ok(None);
+        };
+        let is_open = last.as_ref().is_some_and(|(of, _)| *of == database);
+        if !is_open || may_read {
+            let table = table_of(tables, database)?;
+            let reader = if may_read {
+                transaction.open(table)?
+            } else {
+                transaction.open_in_memory(table)?
+            };
+            *last = Some((database, reader));
+        }
+        Ok(last.as_ref().map(|(_, reader)| reader))
+    }
+
+    /// Asks for the memory that the lookups of `keys`, the first [`AHEAD_KEYS_MAX`] of
+    /// them, are about to wait for.
+    pub fn prefetch<'k>(
+        &mut self,
+        tables: &[Table],
+        database: usize,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) {
+        // What can't be opened is told to who reads it.
+        if let Ok(Some(reader)) = self.reader(tables, database, false) {
+            reader.prefetch(keys.take(AHEAD_KEYS_MAX));
+        }
+    }
 }
 
 /// The keyspace in the hands of one command.
@@ -138,6 +181,14 @@ impl<'x, 't> Execution<'x, 't> {
         Ok(value)
     }
 
+    /// Asks for the memory that lookups of `keys`, the first [`AHEAD_KEYS_MAX`] of them, are
+    /// about to wait for.
+    pub fn prefetch<'k>(&mut self, database: usize, keys: impl Iterator<Item = &'k [u8]>) {
+        if !self.may_read {
+            self.view.prefetch(self.tables, database, keys);
+        }
+    }
+
     /// Whether `key` is there.
     ///
     /// # Errors
@@ -172,26 +223,18 @@ fn look_up<'v>(
         // No such key can have been written.
         return Ok(None);
     }
-    let table = table_of(tables, database)?;
-    Ok(match view {
-        View::Read { transaction, last } => {
-            let is_open = last.as_ref().is_some_and(|(of, _)| *of == database);
-            if !is_open || may_read {
-                let reader = if may_read {
-                    transaction.open(table)?
-                } else {
-                    transaction.open_in_memory(table)?
-                };
-                *last = Some((database, reader));
-            }
-            match last {
-                Some((_, reader)) => reader.get(key)?,
-                None => None,
-            }
-        }
-        View::Write(transaction) if may_read => transaction.open(table)?.get(key)?,
-        View::Write(transaction) => transaction.open_in_memory(table)?.get(key)?,
-    })
+    if let View::Write(transaction) = view {
+        let table = table_of(tables, database)?;
+        return Ok(if may_read {
+            transaction.open(table)?.get(key)?
+        } else {
+            transaction.open_in_memory(table)?.get(key)?
+        });
+    }
+    match view.reader(tables, database, may_read)? {
+        Some(reader) => Ok(reader.get(key)?),
+        None => Ok(None),
+    }
 }
 
 impl std::fmt::Debug for Execution<'_, '_> {

@@ -28,7 +28,7 @@ mod watches;
 pub use acknowledgements::{Acknowledged, Acknowledgements};
 pub use changes::{Change, Changes, Lifetime};
 pub use cursors::ScanCursors;
-pub use execution::{Execution, StoredValue, View, now_ms};
+pub use execution::{AHEAD_KEYS_MAX, Execution, StoredValue, View, now_ms};
 pub use expiries::Expiries;
 pub use watches::{WatchList, Watches};
 

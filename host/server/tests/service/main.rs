@@ -9,6 +9,7 @@ mod load;
 mod monitoring;
 mod notifications;
 mod pausing;
+mod pipelines;
 mod program;
 mod settings;
 mod settings_table;
