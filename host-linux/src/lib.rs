@@ -60,7 +60,7 @@ pub use lock::LockHolder;
 pub use memory::LinuxMemory;
 pub use process::{machine_memory, process_use, raise_open_files_limit};
 pub use processors::{
-    Node, keep_to_nodes, keep_to_processors, nodes, number_list_text, processors,
+    Node, give_way, keep_to_nodes, keep_to_processors, nodes, number_list_text, processors,
 };
 pub use replace::replace_file;
 pub use service_manager::{

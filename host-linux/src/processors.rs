@@ -105,6 +105,16 @@ pub fn processors() -> io::Result<Vec<u32>> {
         .collect())
 }
 
+/// Has this thread give way to others where processors are short: raises its niceness, that
+/// of this thread alone, by `steps`.
+///
+/// # Errors
+/// What the system says.
+pub fn give_way(steps: i32) -> io::Result<()> {
+    rustix::process::nice(steps)?;
+    Ok(())
+}
+
 /// Keeps this thread, and those that it starts afterwards, on those of `wanted` that it
 /// may run on; answers which these are.
 ///

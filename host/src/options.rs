@@ -74,6 +74,7 @@ pub struct Builder {
     compression: Compression,
     machine: MachineWishes,
     merge_threads: u32,
+    merge_niceness: u8,
     create: bool,
 }
 
@@ -93,6 +94,7 @@ impl Default for Builder {
             compression: Compression::None,
             machine: MachineWishes::default(),
             merge_threads: 1,
+            merge_niceness: 0,
             create: true,
         }
     }
@@ -247,6 +249,16 @@ impl Builder {
         self
     }
 
+    /// Steps of niceness by which the threads that merge give way to others where processors
+    /// are short: none unless given. With some, who waits for an answer is hardly held up by
+    /// a merge; but where other work takes all processors for long, merges fall behind, and
+    /// writers are slowed down with them. Linux only; elsewhere without effect.
+    #[must_use]
+    pub fn merge_niceness(mut self, steps: u8) -> Self {
+        self.merge_niceness = steps;
+        self
+    }
+
     /// Whether a database is made where there is none: so unless given.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
@@ -357,6 +369,7 @@ impl Builder {
             compression,
             grants,
             merge_threads: self.merge_threads,
+            merge_niceness: self.merge_niceness,
         };
         let owner = Owner::start(engine, directory, self.durability, given)?;
         Ok(Database::new(owner))

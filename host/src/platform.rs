@@ -197,6 +197,18 @@ pub fn listen_local(_path: &Path, _timeout: Duration) -> io::Result<Box<dyn Loca
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Has this thread give way to others where processors are short, by so many steps of
+/// niceness.
+#[cfg(target_os = "linux")]
+pub fn give_way(steps: i32) {
+    // Refused, the thread does its work all the same.
+    lightning_host_linux::give_way(steps).ok();
+}
+
+/// Has this thread give way to others where processors are short: not on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn give_way(_steps: i32) {}
+
 /// What this process takes of the machine.
 ///
 /// # Errors

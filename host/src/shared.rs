@@ -10,6 +10,7 @@ use crate::error::{Error, Reason, Result};
 use crate::helpers::Helpers;
 use crate::maintenance::Maintenance;
 use crate::options::{Compression, Durability};
+use crate::platform;
 use crate::slowing::Slowing;
 use lightning_core::db::{Engine, Ticket};
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
@@ -36,6 +37,8 @@ pub(crate) struct Given {
     pub(crate) grants: MachineGrants,
     /// Threads that merge, at least one.
     pub(crate) merge_threads: u32,
+    /// Steps by which they give way to others.
+    pub(crate) merge_niceness: u8,
 }
 
 /// The engine, and what waits around it.
@@ -277,6 +280,7 @@ impl Owner {
     ) -> Result<Self> {
         let is_read_only = engine.options().read_only;
         let helpers = given.merge_threads.saturating_sub(1);
+        let merge_niceness = given.merge_niceness;
         let shared = Arc::new(Shared {
             engine,
             given,
@@ -298,11 +302,18 @@ impl Owner {
             threads: Vec::new(),
         };
         if !is_read_only {
-            owner.spawn("lightning-merge", |shared| {
+            let give_way = move || {
+                if merge_niceness > 0 {
+                    platform::give_way(merge_niceness.into());
+                }
+            };
+            owner.spawn("lightning-merge", move |shared| {
+                give_way();
                 shared.maintenance.serve(&shared);
             })?;
             for index in 0..helpers {
                 owner.spawn("lightning-ahead", move |shared| {
+                    give_way();
                     shared.helpers.serve(&shared, index);
                 })?;
             }

@@ -71,3 +71,43 @@ fn helpers_read_what_merges_come_to() {
         }
     }
 }
+
+/// The name and niceness of a thread (`proc(5)`: the second and the 19th field).
+fn name_and_niceness(stat: &str) -> Option<(String, i32)> {
+    let (begin, fields) = stat.rsplit_once(") ")?;
+    let (_, name) = begin.split_once('(')?;
+    let niceness = fields.split(' ').nth(16)?.parse().ok()?;
+    Some((name.to_owned(), niceness))
+}
+
+#[test]
+fn threads_that_merge_give_way_where_they_are_told_to() {
+    let Ok(own) = std::fs::read_to_string("/proc/thread-self/stat") else {
+        println!("SKIPPED: this system doesn't tell the niceness of threads");
+        return;
+    };
+    let (_, usual) = name_and_niceness(&own).unwrap();
+    let raised = (usual + 3).min(19);
+    let directory = Directory::new("merge-niceness");
+    let database = Database::builder()
+        .merge_threads(2)
+        .merge_niceness(3)
+        .open(directory.path())
+        .unwrap();
+    // Those of other tests are there, too.
+    let has = |name: &str, niceness: i32| {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let stats = tasks.filter_map(|task| Some(task.ok()?.path().join("stat")));
+        stats
+            .filter_map(|path| name_and_niceness(&std::fs::read_to_string(path).ok()?))
+            .any(|found| found == (name.to_owned(), niceness))
+    };
+    let began = std::time::Instant::now();
+    // A thread may not have come to it yet.
+    while !has("lightning-merge", raised) || !has("lightning-ahead", raised) {
+        assert!(began.elapsed() < Duration::from_secs(10), "none gives way");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!has("lightning-flush", raised));
+    drop(database);
+}

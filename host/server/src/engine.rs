@@ -20,6 +20,10 @@ pub(crate) fn usable_transaction_bytes(configuration: &Configuration) -> usize {
 
 /// Snapshots besides one for each connection.
 const SPARE_TRANSACTIONS: u32 = 32;
+/// Steps by which merges give way to clients: measured on two processors beside 50 clients,
+/// the slowest hundredth of SETs took 1.6 to 2.5 rather than 3.2 to 3.4 ms; with more steps
+/// it was no better.
+const MERGE_NICENESS: u8 = 5;
 
 /// Opens the database, and makes it where there is none.
 pub(crate) fn open(configuration: &Configuration) -> Result<Database, ServiceError> {
@@ -37,6 +41,7 @@ pub(crate) fn open(configuration: &Configuration) -> Result<Database, ServiceErr
         .transactions(limits.active_transactions_max + SPARE_TRANSACTIONS)
         .machine(wishes(configuration))
         .merge_threads(database.compaction_threads)
+        .merge_niceness(MERGE_NICENESS)
         .durability(configuration.durability.wal_sync_mode.into());
     if let Some(bytes) = database.max_memory_bytes {
         builder = builder.max_memory_bytes(bytes);
