@@ -139,6 +139,14 @@ impl Superblock {
         bytes
     }
 
+    /// Whether a file that begins with `first` may be what a creation left that was cut off:
+    /// the magic comes last, and each byte of it is there or was never written.
+    #[must_use]
+    pub fn may_be_unfinished(first: &[u8; 8], erased_byte: u8) -> bool {
+        let mut bytes = first.iter().zip(&MAGIC);
+        bytes.all(|(byte, magic)| [*magic, 0, erased_byte].contains(byte))
+    }
+
     /// Reads what stands in the first 512 of `bytes`.
     #[must_use]
     pub fn decode(bytes: &[u8], checksum: Checksum) -> SuperblockFound {

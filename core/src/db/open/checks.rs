@@ -39,6 +39,9 @@ impl Engine {
     }
 }
 
+/// Bytes that a creation which was cut off leaves in the page file, at most.
+const UNFINISHED_BYTES_MAX: u64 = 1 << 20;
+
 /// Refuses to create where a database is, or was and is damaged.
 pub(super) fn check_new(platform: &Platform, checksum: Checksum) -> Result<()> {
     let storage = &*platform.storage;
@@ -53,7 +56,10 @@ pub(super) fn check_new(platform: &Platform, checksum: Checksum) -> Result<()> {
         match newest_superblock(storage, checksum, true) {
             // A creation that was cut off leaves a short file without a superblock,
             // and a log without a commit.
-            Err(Error::NotADatabase) if length <= 1 << 20 && log_is_new(storage)? => {}
+            Err(Error::NotADatabase)
+                if length <= UNFINISHED_BYTES_MAX
+                    && begins_unfinished(storage, length)?
+                    && log_is_new(storage)? => {}
             Err(Error::NotADatabase) if length > 0 => {
                 let reason = CorruptionReason::NoSuperblock;
                 return Err(Error::corrupt(reason, File::Pages, 0));
@@ -82,6 +88,18 @@ pub(super) fn check_new(platform: &Platform, checksum: Checksum) -> Result<()> {
     storage
         .sync_directory()
         .map_err(|error| Error::io(error, IoAction::Directory, File::Pages, 0))
+}
+
+/// Whether the page file begins as one of a creation that was cut off, and not as another
+/// program's file.
+fn begins_unfinished(storage: &dyn Storage, length: u64) -> Result<bool> {
+    let mut first = [0; 8];
+    let count = usize::try_from(length).map_or(first.len(), |length| length.min(first.len()));
+    storage
+        .read(File::Pages, 0, first.get_mut(..count).unwrap_or_default())
+        .map_err(|error| Error::io(error, IoAction::Read, File::Pages, 0))?;
+    let erased_byte = storage.geometry().erased_byte;
+    Ok(Superblock::may_be_unfinished(&first, erased_byte))
 }
 
 /// Whether the log holds nothing but what a creation writes: one segment, and in it

@@ -189,6 +189,37 @@ fn creating_is_refused_where_a_database_is_or_nothing_may_be_written() {
     assert_eq!(rows(&engine, 16).unwrap().len(), 1);
 }
 
+/// A short file where the page file would be, beside no log: another program's is left
+/// alone; one that begins as creations that were cut off do is taken for one.
+#[test]
+fn another_programs_file_is_not_taken_for_a_creation_that_was_cut_off() {
+    let with_file = |bytes: &[u8]| {
+        let storage = SimStorage::new(SimOptions::disk(512));
+        storage.create(File::Pages).unwrap();
+        let whole = bytes.len().next_multiple_of(512);
+        storage.set_length(File::Pages, whole as u64).unwrap();
+        storage.overwrite_raw(File::Pages, 0, bytes);
+        storage.sync_directory().unwrap();
+        storage
+    };
+    for foreign in [
+        &b"\x7FELF\x02\x01\x01\0and code"[..],
+        b"LTNGDBs are",
+        b"\0\0\0 boxes of text",
+    ] {
+        let storage = with_file(foreign);
+        let refused = create(&storage, &busy_options()).map(|_| ());
+        let reason = CorruptionReason::NoSuperblock;
+        assert_eq!(refused, Err(Error::corrupt(reason, File::Pages, 0)));
+        let mut found = [0; 10];
+        storage.read(File::Pages, 0, &mut found).unwrap();
+        assert_eq!(found, foreign[..10]);
+    }
+    for unfinished in [&[0; 4_096][..], b"LTN\0\0\0\0\0some pages"] {
+        create(&with_file(unfinished), &busy_options()).unwrap();
+    }
+}
+
 /// Every storage call of a creation fails once, whole blocks of it done or cut short at any
 /// byte: it is done again, in the same place.
 #[test]
