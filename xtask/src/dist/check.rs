@@ -1,19 +1,21 @@
 //! The packages as an administrator meets them: installed, the service started, upgraded
 //! with data in place, purged, and the data still there.
 //!
-//! There is no systemd as process 1 in a test's root, so that the unit's command line is
-//! run as the unit's user; the output names what that leaves unproven.
+//! In a plain copy of this system the unit's command line is run as the unit's user. What
+//! systemd makes of the unit is seen in another copy, where that is process 1; where it can't be, the
+//! output names what that leaves unproven.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{overlay, packages, stage};
+use super::{overlay, packages, stage, systemd};
 use crate::packages as system;
 
 const FUNCTIONS: &str = include_str!("check_functions.sh");
 const DEB_SCRIPT: &str = include_str!("check.sh");
+const SYSTEMD_SCRIPT: &str = include_str!("check_systemd.sh");
 const RPM_SCRIPT: &str = include_str!("check_rpm.sh");
 
 /// Why the deb can't be tried here.
@@ -33,7 +35,17 @@ pub fn deb(deb: &Path, version: &str) -> Result<()> {
     // The same programs by a higher version: what the packages' scripts do is the same.
     let next = packages::deb(&format!("{version}+next"), &given)?;
     fs::rename(next, given.join("next.deb")).context("naming the second deb")?;
-    enter(&given, DEB_SCRIPT)
+    enter(&given, DEB_SCRIPT)?;
+    if let Some(reason) = systemd::refusal()? {
+        println!(
+            "not proven, since systemd can't be process 1 here: that the unit is enabled, started \
+             and stopped by the package's scripts, and restarted by an upgrade; readiness, \
+             watchdog, and the sandbox of the unit: {reason}"
+        );
+        return Ok(());
+    }
+    fs::write(given.join("check.sh"), SYSTEMD_SCRIPT).context("writing the script")?;
+    systemd::run(&given)
 }
 
 /// Tries `rpm`, which is an upgrade of itself there. Where there is no rpm to install it

@@ -38,4 +38,4 @@ rpm --install --nodeps /run/given/first.rpm
 lightning-db verify --data $data
 [ "$(lightning-db get --data $data a)" = 1 ] || fail "the data are gone"
 
-say "passed. Not proven: dependencies, and what systemd does as process 1, as for the deb."
+say "passed. Not proven: dependencies, and what systemd does as process 1."

@@ -7,6 +7,7 @@
 //! | `packages` | a deb and an rpm, by the cargo commands for them |
 //! | `check` | installs, upgrades and removes the packages in a root of its own |
 //! | `overlay` | that root |
+//! | `systemd` | systemd as process 1 in such a root |
 //!
 //! All of it goes into `target/packages`: the layout into `root`, the results into `out`.
 //! Archives depend on the sources only, not on the moment: their times are that of the
@@ -16,6 +17,7 @@ mod check;
 pub mod overlay;
 mod packages;
 pub mod stage;
+mod systemd;
 pub mod tarball;
 
 use std::fs;

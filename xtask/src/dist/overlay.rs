@@ -20,21 +20,26 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("ip", "iproute2"),
 ];
 
-/// Lays the system over itself and runs `/run/check.sh` there.
-const ENTER: &str = r#"
+/// Lays the system over itself: the folder `$layers/root` is the copy, and the second
+/// argument is `/run/given` there.
+pub(super) const LAYERS: &str = r#"
 set -eu
 layers=$1
 mount -t tmpfs -o mode=755 tmpfs "$layers"
 mkdir "$layers/upper" "$layers/work" "$layers/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$layers/upper,workdir=$layers/work" "$layers/root"
-mount --rbind /proc "$layers/root/proc"
 mount --rbind /dev "$layers/root/dev"
-mount --rbind /sys "$layers/root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$layers/root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$layers/root/tmp"
 ip link set lo up
 mkdir "$layers/root/run/given"
 mount --bind "$2" "$layers/root/run/given"
+"#;
+
+/// Runs `check.sh` of what was given in the copy.
+const ENTER: &str = r#"
+mount --rbind /proc "$layers/root/proc"
+mount --rbind /sys "$layers/root/sys"
 exec chroot "$layers/root" /bin/bash /run/given/check.sh
 "#;
 
@@ -89,7 +94,7 @@ pub fn run(given: &Path) -> Result<()> {
     fs::create_dir_all(&layers).context("a folder for the layers")?;
     let mut command = namespaces();
     command
-        .args(["bash", "-c", ENTER, "enter"])
+        .args(["bash", "-c", &format!("{LAYERS}{ENTER}"), "enter"])
         .arg(&layers)
         .arg(given);
     // What the shell is told would fill the screen.
