@@ -11,18 +11,21 @@
 //! Runs are merged into the trees when there are `Options::runs` of them, or at
 //! least two that together are large beside the trees (`pressure`), or when everything is to
 //! drain; then all that stand are, up to six. Without runs each memtable is merged by
-//! itself. Where nothing is to be built, space is given back to the device (`trim`).
+//! itself. Where nothing is to be built, blocks are evacuated that are mostly dead
+//! (`evacuate`), and space is given back to the device (`trim`).
 //!
 //! # Errors
 //! What fails before the flip is abandoned: the store is again as published, and
 //! the work begins anew from what was published last. A full storage is such an
-//! error; reads and (until the memtables are full) writes go on. What fails after the
+//! error: where evacuating helps, that comes first then; reads and (until the memtables are
+//! full) writes go on. What fails after the
 //! flip is durable poisons the engine.
 
+use super::evacuate::Worth;
 use super::make_run::MakeRun;
 use super::merge::{Merge, MergeFrom};
 use super::waiting::Oldest;
-use super::{Engine, Maintenance, STATE_FREE, STATE_MERGED, STATE_RESTING};
+use super::{Engine, Maintenance, STATE_FREE, STATE_MERGED};
 use crate::btree::{Change, Root, StoreSink};
 use crate::error::{Error, Limit, Result};
 use crate::format::catalogue::RootRecord;
@@ -130,7 +133,13 @@ impl Engine {
             None => {
                 // What was dropped may be the room that what follows needs.
                 maintenance.store.sweep_streams(&self.pager)?;
-                self.next_work(&mut maintenance, &mut progress)?
+                if self.evacuate_for_room(&mut maintenance)? {
+                    progress.worked = true;
+                    progress.is_behind = true;
+                    None
+                } else {
+                    self.next_work(&mut maintenance, &mut progress)?
+                }
             }
         };
         // It yields to what is built, and only while it is.
@@ -161,7 +170,8 @@ impl Engine {
             }
             progress.worked |= self.give_back(&mut maintenance)?;
         } else if !progress.is_behind {
-            progress.worked |= self.give_space_back(&mut maintenance)?;
+            progress.worked |= self.evacuate_step(&mut maintenance, Worth::Much)?
+                || self.give_space_back(&mut maintenance)?;
         }
         match failure {
             Some(error) if !progress.worked => Err(error),
@@ -458,6 +468,7 @@ impl Engine {
             (&counters.pending_bytes, statistics.pending_bytes),
             (&counters.written_bytes, statistics.written_bytes),
             (&counters.flips, statistics.flips),
+            (&counters.evacuated_pages, statistics.evacuated_pages),
             (&counters.runs, runs.count() as u64),
             (&counters.run_bytes, run_bytes),
         ] {
@@ -467,15 +478,9 @@ impl Engine {
 
     /// After an error: back to what is published, and to where the work began.
     fn give_up(&self, maintenance: &mut Maintenance, work: &Work, error: Error) -> Result<()> {
-        let full = match error {
-            Error::Io { error, .. } => error.kind == IoErrorKind::StorageFull,
-            Error::OverLimit {
-                limit: Limit::PageFileBytes,
-                ..
-            } => true,
-            _ => false,
-        };
+        let full = is_full(&error);
         self.storage_full.store(full, Ordering::Relaxed);
+        maintenance.evacuation.is_short = full;
         maintenance.log_yields = false;
         match work {
             Work::Merge(merge) => maintenance.paused = Some(merge.again()),
@@ -504,31 +509,6 @@ impl Engine {
         self.front
             .versions
             .end_readers_of(index, now_ms.saturating_sub(deadline_ms))
-    }
-
-    /// Lets the host have the memory of memtables that are free, until they are filled
-    /// again: for when writes have paused, since filling them takes longer then.
-    ///
-    /// # Errors
-    /// [`Error::Internal`], a defect of the engine.
-    pub fn rest(&self) -> Result<()> {
-        for slot in self.front.memtables.iter() {
-            {
-                // Who takes a free memtable holds it.
-                let _sequencer = self.sequencer.lock();
-                if slot.state.load(Ordering::Acquire) != STATE_FREE {
-                    continue;
-                }
-                slot.state.store(STATE_RESTING, Ordering::Release);
-            }
-            let mut writer = slot.memtable.writer().ok_or(Error::Internal(259))?;
-            // SAFETY: it was reset when it became free, with nobody near, and nobody comes
-            // near a memtable that is free but who takes it, which this state forbids.
-            unsafe { writer.discard() }
-            drop(writer);
-            slot.state.store(STATE_FREE, Ordering::Release);
-        }
-        Ok(())
     }
 
     /// Gives back memtables that are in runs or trees, and slots of runs that are in
@@ -586,6 +566,15 @@ impl Engine {
         }
         any |= self.free_run_slots(maintenance);
         Ok(any)
+    }
+}
+
+/// Whether an error says that there is no room for the page file.
+pub(super) fn is_full(error: &Error) -> bool {
+    match error {
+        Error::Io { error, .. } => error.kind == IoErrorKind::StorageFull,
+        Error::OverLimit { limit, .. } => *limit == Limit::PageFileBytes,
+        _ => false,
     }
 }
 

@@ -7,8 +7,8 @@
 //! memtable into a run, `merge` brings what stands above the trees into them, with
 //! `merge_ahead` on other threads;
 //! `rewrite` writes chosen pages of the trees again, for `shorten`, which moves what lies at
-//! the end of the file, and `sweep`, which removes what has expired; `trim` gives room back
-//! to the device; `scrub` looks for damage; `log_care` prepares the log; `load` fills a table past all of that,
+//! the end of the file, `evacuate`, which moves what is left in blocks that are mostly dead,
+//! and `sweep`, which removes what has expired; `trim` gives room back to the device; `scrub` looks for damage; `log_care` prepares the log; `load` fills a table past all of that,
 //! `ingest` beside it, and `stream` takes values that are larger than a transaction. `slots`
 //! lends transactions their memory.
 //!
@@ -34,6 +34,7 @@
 //! says so ([`Error::is_retryable`]).
 
 mod cut_runs;
+mod evacuate;
 mod flush;
 mod ingest;
 mod load;
@@ -153,6 +154,7 @@ struct Maintenance {
     /// Whether that round has changed anything.
     has_rewritten: bool,
     shortening: shorten::Shortening,
+    evacuation: evacuate::Evacuation,
     changed: Array<maintain::ChangedRoot>,
     changed_count: usize,
     keeper: RunKeeper,
@@ -281,6 +283,7 @@ struct Counters {
     pending_bytes: AtomicU64,
     written_bytes: AtomicU64,
     flips: AtomicU64,
+    evacuated_pages: AtomicU64,
     runs: AtomicU64,
     run_bytes: AtomicU64,
 }
@@ -353,6 +356,7 @@ impl Engine {
                 pending_bytes: load(&counters.pending_bytes),
                 written_bytes: load(&counters.written_bytes),
                 flips: load(&counters.flips),
+                evacuated_pages: load(&counters.evacuated_pages),
             },
             frames: self.pager.statistics(),
         }

@@ -16,6 +16,7 @@
 
 mod checks;
 
+use super::evacuate::Evacuation;
 use super::ingest::{INGEST_PAYLOAD_BYTES, IngestMemory};
 use super::maintain::{CHANGED_ROOTS, ChangedRoot};
 use super::make_run::load_run;
@@ -425,7 +426,7 @@ impl Bringing<'_> {
         let changed = Array::new(
             budget,
             structure,
-            CHANGED_ROOTS.min(options.snapshots as usize + 4),
+            CHANGED_ROOTS.min(options.snapshots as usize + 1),
             |_| ChangedRoot::default(),
         )?;
         let versions = Versions::new(budget, options.snapshots, &state, Arc::clone(&wait))?;
@@ -525,6 +526,7 @@ impl Bringing<'_> {
                 rewriting: None,
                 has_rewritten: false,
                 shortening: Shortening::default(),
+                evacuation: Evacuation::new(budget, key_bytes)?,
                 changed,
                 changed_count: 0,
                 keeper,

@@ -1,8 +1,9 @@
 //! Writing chosen pages of the trees again, in slices.
 //!
 //! What is rewritten says the same as before, for every snapshot that begins from now on:
-//! pages get another place (`shorten`), or lose what has expired (`sweep`). So nothing of it is in the log, and a power cut
-//! leaves the state before a slice or the one after.
+//! pages get another place (`shorten`, `evacuate`), or lose what has expired (`sweep`). So
+//! nothing of it is in the log, and a power cut leaves the state before a slice or the one
+//! after.
 //!
 //! # Protocol
 //! One call does one slice, from choosing pages to the flip, so that between two calls
@@ -12,11 +13,13 @@
 //! written or looked at as much as it may. Then the changed roots are published.
 //!
 //! # Invariants
-//! * No merge is under way, of runs or of a memtable, and none was when the database was
-//!   closed: the extents that a merge did put into the trees are its sources' still. A
-//!   value written by stream of which the log has the reference, too, stays where it is.
-//! * A merge that begins ends the round: the place of the next slice is kept where a merge
-//!   keeps its own.
+//! * While extents are moved or removed, no merge is under way, of runs or of a memtable,
+//!   and none was when the database was closed: the extents that a merge did put into the
+//!   trees are its sources' still. A value written by stream of which the log has the
+//!   reference, too, stays where it is. Pages alone may be moved between two slices of a
+//!   merge: the trees say the same.
+//! * A merge that begins ends the round of `shorten` and `sweep`: the place of the next
+//!   slice is kept where a merge keeps its own.
 //! * The trees change between two slices, where writers come. A place in the order of
 //!   keys stays a place; what was passed and changed meanwhile is for the next round.
 //! * An old page goes on the pending list of the flip, as with any edit, so that snapshots
@@ -47,11 +50,26 @@ pub(super) enum Purpose {
         /// The address.
         limit: u64,
     },
+    /// Those that lie in blocks of which no more than half is alive, to be packed.
+    Evacuate {
+        /// Whether extents are moved, too.
+        extents: bool,
+    },
     /// Those with entries that expire at or before a time, to be without them.
     Sweep {
         /// The time, in milliseconds since 1970.
         now_ms: u64,
     },
+}
+
+/// What a slice did.
+pub(super) struct Rewritten {
+    /// Whether it came to the end.
+    pub is_last: bool,
+    /// Whether it has changed anything.
+    pub has_changed: bool,
+    /// Pages that it moved, and extents.
+    pub moved: u64,
 }
 
 /// A slice that is being built.
@@ -60,34 +78,68 @@ struct Slice {
     start_bytes: u64,
     bytes: u64,
     looks: u32,
+    moved: u64,
+    moved_bytes: u64,
 }
 
 impl Slice {
     fn is_full(&self, store: &PageStore) -> bool {
+        // What is moved may stand in a buffer yet.
         let written = store.written_bytes().saturating_sub(self.start_bytes);
-        self.looks >= LOOKS_MAX || written >= self.bytes
+        let is_full = written.max(self.moved_bytes) >= self.bytes;
+        // Branches that an evacuating slice writes last may lie in a block that is hardly
+        // filled. Were it to end with them alone, the next one would do the same.
+        let is_further = self.moved > 0 || !matches!(self.purpose, Purpose::Evacuate { .. });
+        self.looks >= LOOKS_MAX || is_full && is_further
+    }
+
+    /// Counts a page or an extent that lies behind the place where the slice began.
+    fn note_moved(&mut self, pager: &Pager, units: u64) {
+        self.moved += 1;
+        self.moved_bytes += units * pager.layout().unit_bytes as u64;
     }
 }
 
 impl Purpose {
     /// Whether a page is to be looked at.
-    fn chooses(&self, child: &Child) -> bool {
-        let is_on_the_way = matches!(self, Self::Move { .. }) && child.page.level > 0;
-        is_on_the_way || self.moves(&child.page) || self.changes_below(child)
+    fn chooses(&self, pager: &Pager, store: &PageStore, child: &Child) -> bool {
+        let is_on_the_way = !matches!(self, Self::Sweep { .. }) && child.page.level > 0;
+        is_on_the_way || self.moves(pager, store, &child.page) || self.changes_below(child)
     }
 
     /// Whether a page itself is to be written again, whatever stands in it.
-    fn moves(&self, page: &PageRef) -> bool {
+    fn moves(&self, pager: &Pager, store: &PageStore, page: &PageRef) -> bool {
+        let units = u64::from(page.units);
         match self {
-            Self::Move { limit } => page.address + u64::from(page.units) > *limit,
+            Self::Move { limit } => page.address + units > *limit,
+            Self::Evacuate { .. } => store.is_in_sparse_block(pager.layout(), page.address, units),
             Self::Sweep { .. } => false,
         }
+    }
+
+    /// Whether a page of the roots tree is. Where pages are packed, each slice leaves the
+    /// branches of that tree in a block that is hardly filled: they are no reason to
+    /// write all roots again.
+    fn moves_roots(
+        &self,
+        pager: &Pager,
+        store: &PageStore,
+        roots: &PageRef,
+        page: &PageRef,
+    ) -> bool {
+        let is_reason = match self {
+            Self::Move { .. } => true,
+            Self::Evacuate { .. } => page.level == 0 && roots.level > 0,
+            Self::Sweep { .. } => false,
+        };
+        is_reason && self.moves(pager, store, page)
     }
 
     /// Whether an entry below may have to be changed.
     fn changes_below(&self, child: &Child) -> bool {
         match self {
             Self::Move { .. } => child.extents_below,
+            Self::Evacuate { extents } => *extents && child.extents_below,
             Self::Sweep { now_ms } => has_expired(child.earliest_expiry_ms, *now_ms),
         }
     }
@@ -123,13 +175,12 @@ impl Engine {
         bytes: u64,
     ) -> Result<bool> {
         let built = self.build_slice(maintenance, purpose, bytes);
-        if let Err(error) = built {
-            return Err(self.abandon_after(maintenance, error));
-        }
-        if let Ok(true) = built {
+        let built = built.map_err(|error| self.abandon_after(maintenance, error))?;
+        maintenance.has_rewritten |= built.has_changed;
+        if built.is_last {
             maintenance.rewriting = None;
         }
-        built
+        Ok(built.is_last)
     }
 
     /// Forgets what was being built when `error` came.
@@ -143,12 +194,13 @@ impl Engine {
         }
     }
 
-    fn build_slice(
+    /// Builds and publishes a slice. After an error it is to be abandoned.
+    pub(super) fn build_slice(
         &self,
         maintenance: &mut Maintenance,
         purpose: Purpose,
         bytes: u64,
-    ) -> Result<bool> {
+    ) -> Result<Rewritten> {
         let oldest = self.front.versions.oldest_generation(self.pager.epochs());
         let mut changes = maintenance.store.can_reclaim(oldest);
         self.reclaim(maintenance)?;
@@ -160,17 +212,22 @@ impl Engine {
             start_bytes: maintenance.store.written_bytes(),
             bytes,
             looks: 0,
+            moved: 0,
+            moved_bytes: 0,
         };
         let is_last = self.rewrite_tables(maintenance, &mut slice)?;
-        let rewrites = maintenance.changed_count > 0;
-        maintenance.has_rewritten |= rewrites;
-        if changes || rewrites {
+        let has_changed = maintenance.changed_count > 0;
+        if changes || has_changed {
             let publishing = Publishing {
                 ..Publishing::default()
             };
             self.flip(maintenance, &publishing, |sources| *sources)?;
         }
-        Ok(is_last)
+        Ok(Rewritten {
+            is_last,
+            has_changed,
+            moved: slice.moved,
+        })
     }
 
     /// Goes over the tables from the place of the last slice on. Answers whether it came
@@ -196,9 +253,13 @@ impl Engine {
                 page: roots,
                 table: 0,
             };
-            let moves = |page: &PageRef| slice.purpose.moves(page);
+            let store = &maintenance.store;
+            let moves = |page: &PageRef| {
+                let (purpose, pager) = (&slice.purpose, &self.pager);
+                roots.is_some_and(|roots| purpose.moves_roots(pager, store, &roots, page))
+            };
             if maintenance.changed_count == before
-                && matches!(slice.purpose, Purpose::Move { .. })
+                && !matches!(slice.purpose, Purpose::Sweep { .. })
                 && any_on_path(&self.pager, &root, &table.to_be_bytes(), &moves)?
             {
                 // The same root is put once more, so that the pages it stands in move.
@@ -264,15 +325,26 @@ impl Engine {
             extents_below: record.extents_below,
         });
         let purpose = slice.purpose;
-        let chooses = |child: &Child| purpose.chooses(child);
         let mut walk = ChildWalk::new(&self.pager, table, root);
-        while let Some((child, length)) = walk.next(from, next.scratch(), &chooses)? {
+        loop {
+            let pages = &*store;
+            let chooses = |child: &Child| purpose.chooses(&self.pager, pages, child);
+            let Some((child, length)) = walk.next(from, next.scratch(), &chooses)? else {
+                return Ok(None);
+            };
             if slice.is_full(store) {
                 return Ok(Some(length));
             }
             slice.looks += 1;
-            if purpose.moves(&child.page) {
-                let low = next.scratch().get(..length).unwrap_or(&[]);
+            let low = next.scratch().get(..length).unwrap_or(&[]);
+            // One above the place is written again with whatever moves below it. Were it a
+            // reason by itself, it would be in each slice.
+            let is_above = child.page.level > 0 && low < from;
+            let stays = is_above && matches!(purpose, Purpose::Evacuate { .. });
+            if !stays && purpose.moves(&self.pager, store, &child.page) {
+                if child.page.level == 0 || low > from {
+                    slice.note_moved(&self.pager, u64::from(child.page.units));
+                }
                 editor.touch(&self.pager, &mut sink(&self.pager, store), low)?;
             }
             if child.page.level > 0 || !purpose.changes_below(&child) {
@@ -287,8 +359,10 @@ impl Engine {
                     Purpose::Sweep { now_ms } if has_expired(entry.expiry_ms, now_ms) => {
                         Change::Delete
                     }
-                    Purpose::Move { limit } if entry.kind == EntryKind::Extent => {
-                        match self.move_extent(store, limit, table, entry.value)? {
+                    Purpose::Move { .. } | Purpose::Evacuate { .. }
+                        if entry.kind == EntryKind::Extent =>
+                    {
+                        match self.move_extent(store, slice, table, entry.value)? {
                             Some(reference) => moved = reference,
                             None => continue,
                         }
@@ -307,22 +381,27 @@ impl Engine {
                 editor.apply(&self.pager, &mut sink(&self.pager, store), key, change)?;
             }
         }
-        Ok(None)
     }
 
-    /// Copies an extent to where it lies lower, if it has to and there is room.
+    /// Copies an extent to another place, if it has to and there is room.
     fn move_extent(
         &self,
         store: &mut PageStore,
-        limit: u64,
+        slice: &mut Slice,
         table: u32,
         reference: &[u8],
     ) -> Result<Option<[u8; EXTENT_REF_BYTES]>> {
         let extent = ExtentRef::decode(reference).ok_or(Error::Internal(265))?;
-        if PageStore::extent_end(&self.pager, &extent) <= limit {
-            return Ok(None);
-        }
+        let end = PageStore::extent_end(&self.pager, &extent);
+        let limit = match slice.purpose {
+            Purpose::Move { limit } if end > limit => limit,
+            Purpose::Evacuate { .. } if store.is_in_sparse_blocks(&self.pager, &extent) => u64::MAX,
+            _ => return Ok(None),
+        };
         let copied = store.copy_extent_below(&self.pager, table, &extent, limit)?;
+        if copied.is_some() {
+            slice.note_moved(&self.pager, end.saturating_sub(extent.address));
+        }
         Ok(copied.map(|copied| copied.encode()))
     }
 }

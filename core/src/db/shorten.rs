@@ -45,11 +45,16 @@ impl Engine {
         matches!(maintenance.rewriting, Some(Purpose::Move { .. }))
     }
 
+    /// Whether everything stands in the trees, but for the memtable that takes writes.
+    pub(super) fn is_drained(&self, maintenance: &Maintenance) -> bool {
+        maintenance.paused.is_none()
+            && maintenance.store.runs().count() == 0
+            && self.current_version().sources.count() <= 1
+    }
+
     /// Does a slice of a round, or begins one. Answers whether there may be more.
     pub(super) fn shorten_step(&self, maintenance: &mut Maintenance) -> Result<bool> {
-        let is_drained = maintenance.paused.is_none()
-            && maintenance.store.runs().count() == 0
-            && self.current_version().sources.count() <= 1;
+        let is_drained = self.is_drained(maintenance);
         let can_truncate = self.pager.storage().geometry().can_truncate;
         if !is_drained || !can_truncate || !self.front.versions.has_room(self.pager.epochs()) {
             maintenance.rewriting = None;

@@ -5,6 +5,7 @@ mod conflicts;
 mod crash;
 mod cut_runs;
 mod dropped_tables;
+mod evacuate;
 mod failed_openings;
 mod grown;
 mod ingest;

@@ -1,19 +1,22 @@
 //! Giving back to the device what the page file doesn't use any more.
 //!
-//! In this order: what no snapshot needs is freed by a flip, the end of the file is moved
-//! to free space before it (`shorten`), holes are punched, the file is cut off.
+//! In this order: what no snapshot needs is freed by a flip, blocks that are mostly dead are
+//! evacuated (`evacuate`), the end of the file is moved to free space before it (`shorten`),
+//! holes are punched, the file is cut off.
 
+use super::evacuate::Worth;
 use super::maintain::Publishing;
-use super::{Engine, Maintenance};
+use super::{Engine, Maintenance, STATE_FREE, STATE_RESTING};
 use crate::error::{Error, Result};
+use crate::sync::Ordering;
 
 /// Bytes that wait for reuse and are worth a flip that frees them.
 const PENDING_BYTES_MIN: u64 = 64 << 10;
 
 impl Engine {
     /// Gives back a step of what the page file doesn't use: frees what no snapshot needs
-    /// any more, moves what lies far behind what is in use, punches holes, and cuts the
-    /// file off. Answers whether there may be more. For a host that finds writes pausing: while they go
+    /// any more, moves what is left in blocks that are mostly dead, and what lies far behind
+    /// what is in use, punches holes, and cuts the file off. Answers whether there may be more. For a host that finds writes pausing: while they go
     /// on, free space is soon used again.
     ///
     /// # Errors
@@ -27,8 +30,13 @@ impl Engine {
             return Err(Error::Busy);
         }
         // The slices of a round free what the ones before have left.
-        if !self.is_shortening(maintenance) && self.frees_something(maintenance)? {
+        let is_shortening = self.is_shortening(maintenance);
+        let is_moving = is_shortening || maintenance.evacuation.is_under_way();
+        if !is_moving && self.frees_something(maintenance)? {
             self.flip_to_free(maintenance)?;
+            return Ok(true);
+        }
+        if !is_shortening && self.evacuate_step(maintenance, Worth::Some)? {
             return Ok(true);
         }
         if self.shorten_step(maintenance)? {
@@ -68,6 +76,31 @@ impl Engine {
         Ok(punched)
     }
 
+    /// Lets the host have the memory of memtables that are free, until they are filled
+    /// again: for when writes have paused, since filling them takes longer then.
+    ///
+    /// # Errors
+    /// [`Error::Internal`], a defect of the engine.
+    pub fn rest(&self) -> Result<()> {
+        for slot in self.front.memtables.iter() {
+            {
+                // Who takes a free memtable holds it.
+                let _sequencer = self.sequencer.lock();
+                if slot.state.load(Ordering::Acquire) != STATE_FREE {
+                    continue;
+                }
+                slot.state.store(STATE_RESTING, Ordering::Release);
+            }
+            let mut writer = slot.memtable.writer().ok_or(Error::Internal(259))?;
+            // SAFETY: it was reset when it became free, with nobody near, and nobody comes
+            // near a memtable that is free but who takes it, which this state forbids.
+            unsafe { writer.discard() }
+            drop(writer);
+            slot.state.store(STATE_FREE, Ordering::Release);
+        }
+        Ok(())
+    }
+
     fn frees_something(&self, maintenance: &mut Maintenance) -> Result<bool> {
         let epochs = self.pager.epochs();
         if !self.front.versions.has_room(epochs) {
@@ -84,7 +117,7 @@ impl Engine {
     }
 
     /// Publishes the same trees once more, without the space that nobody needs.
-    fn flip_to_free(&self, maintenance: &mut Maintenance) -> Result<()> {
+    pub(super) fn flip_to_free(&self, maintenance: &mut Maintenance) -> Result<()> {
         maintenance.shortening.has_left = false;
         let mut flip = || {
             self.reclaim(maintenance)?;

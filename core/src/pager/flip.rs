@@ -109,6 +109,9 @@ pub struct StoreStatistics {
     pub written_bytes: u64,
     /// Flips since open.
     pub flips: u64,
+    /// Pages, and large values, that were written again since open because of the blocks
+    /// in which they lay no more than half was alive.
+    pub evacuated_pages: u64,
 }
 
 /// The one writer of the page file.
@@ -138,6 +141,7 @@ pub struct PageStore {
     /// Whether a call failed half-way: what is being built must be abandoned first.
     must_abandon: bool,
     flips: u64,
+    pub(super) evacuated_pages: u64,
 }
 
 impl PageStore {
@@ -233,6 +237,7 @@ impl PageStore {
             in_doubt: false,
             must_abandon: false,
             flips: 0,
+            evacuated_pages: 0,
         })
     }
 
@@ -280,6 +285,7 @@ impl PageStore {
             pending_bytes: lists.map(|list| list.units).sum::<u64>() * unit,
             written_bytes: self.writer.bytes_written,
             flips: self.flips,
+            evacuated_pages: self.evacuated_pages,
         }
     }
 

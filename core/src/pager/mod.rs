@@ -24,6 +24,7 @@ mod part_writer;
 mod pending;
 mod runs;
 mod space;
+mod sparse;
 mod stream_writer;
 mod streams;
 mod traversal;
@@ -43,6 +44,7 @@ pub use flip::{
 pub use frames::{FramePlan, FrameStatistics, Frames};
 pub use part_writer::PartWriter;
 pub use runs::{FilterPages, RunList, RunsChange, filter_pages, write_filter};
+pub use sparse::Occupancy;
 pub use stream_writer::{StreamBuffer, StreamState};
 pub use streams::Streams;
 pub use traversal::{PageView, Pin, Traversal};

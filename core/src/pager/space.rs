@@ -13,6 +13,7 @@
 //! unit is 32 KiB for each GiB at 4 KiB pages, which the memory plan bounds by
 //! the largest file that the options allow.
 
+use super::sparse::GroupOccupancy;
 use super::streams::Streams;
 use super::{Layout, Pager};
 use crate::error::{CorruptionReason, Error, Limit, OptionProblem, Result};
@@ -92,6 +93,8 @@ pub(super) struct Group {
     pub dirty: bool,
     /// Whether holes were punched since space of it was last given out.
     pub is_punched: bool,
+    /// How its blocks stand, if that was counted since a bit last changed.
+    pub occupancy: Option<GroupOccupancy>,
 }
 
 /// The groups and their bitmaps.
@@ -159,6 +162,7 @@ impl Space {
                     loaded: record.bitmap.is_none(),
                     dirty: false,
                     is_punched: false,
+                    occupancy: None,
                 };
                 let index = self.count;
                 self.count += 1;
@@ -415,6 +419,17 @@ impl Space {
             group.dirty = true;
             // What is free now may hold something yet.
             group.is_punched = false;
+            group.occupancy = None;
+        }
+    }
+
+    /// Units in use of the block that begins with a unit of a group, whose bitmap is in
+    /// memory.
+    pub(super) fn used_of_block(&self, group: usize, unit: u64) -> u32 {
+        if self.groups.get(group).is_some_and(|group| group.loaded) {
+            used_units(self.bitmap(group), unit, self.layout.block_units())
+        } else {
+            0
         }
     }
 
@@ -532,6 +547,17 @@ fn change_bits(bitmap: &mut [u8], unit: u64, end: u64, used: bool) -> u32 {
         at += bits;
     }
     changed
+}
+
+/// Units in use of a block.
+fn used_units(bitmap: &[u8], unit: u64, units: u64) -> u32 {
+    let start = (unit / 8) as usize;
+    if units >= 8 {
+        let bytes = bitmap.get(start..start + (units / 8) as usize);
+        return bytes.map_or(0, |bytes| bytes.iter().map(|b| b.count_ones()).sum());
+    }
+    let mask = (1_u8 << units) - 1;
+    (get_u8(bitmap, start) >> (unit % 8) & mask).count_ones()
 }
 
 fn is_free(bitmap: &[u8], unit: u64, units: u64) -> bool {

@@ -108,6 +108,22 @@ impl Writer {
         Ok(())
     }
 
+    /// Makes room for `pages` uncompressed pages in one stretch. What is over is for what
+    /// comes next, so that blocks are shared.
+    pub(super) fn reserve(&mut self, pager: &Pager, space: &mut Space, pages: u64) -> Result<()> {
+        self.align(pager, space)?;
+        if !self.has_room(pages) {
+            self.close(pager, space)?;
+            let units = pages * u64::from(self.layout.page_units());
+            let blocks = units.div_ceil(self.layout.block_units());
+            let most = blocks.max(self.stretch_blocks);
+            let stretch = space.allocate(pager, blocks, most)?;
+            self.stretch = Some(stretch);
+            self.next = stretch.address;
+        }
+        Ok(())
+    }
+
     /// Where pages are compressed: writes what is buffered. Such pages may have left
     /// the buffer in the middle of a block, and its end would be given back, or the
     /// stretch found too short, after the bitmaps are settled.

@@ -156,6 +156,7 @@ impl World<'_> {
             floor
         };
         self.storage = storage;
+        self.count_evacuated();
         self.engine = Arc::new(engine);
         self.has_fault = lied;
         self.is_full = false;

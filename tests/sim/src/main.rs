@@ -204,10 +204,12 @@ fn main() -> ExitCode {
         damages,
         refused,
         conflicts,
+        evacuated,
     } = sum.counts;
     println!(
         "{operations} operations, {commits} commits, {conflicts} conflicts, {crashes} crashes, \
-         {faults} failed calls, {damages} damaged copies, {refused} times damage was found"
+         {faults} failed calls, {damages} damaged copies, {refused} times damage was found, \
+         {evacuated} pages evacuated"
     );
     println!("seeds {lived} failed {}", sum.failed_count);
     println!("trace {:016x}", sum.trace);

@@ -159,7 +159,7 @@ fn busy() -> Options {
 }
 
 /// Every device and configuration that lives are drawn for.
-pub fn setups() -> [Setup; 6] {
+pub fn setups() -> [Setup; 7] {
     let disk = |name, bytes, options| Setup {
         name,
         sim: SimOptions::disk(bytes),
@@ -198,6 +198,14 @@ pub fn setups() -> [Setup; 6] {
             512,
             Options {
                 durability: Durability::Written,
+                ..busy()
+            },
+        ),
+        disk(
+            "four pages a sector",
+            4_096,
+            Options {
+                segment_bytes: 64 << 10,
                 ..busy()
             },
         ),

@@ -67,6 +67,8 @@ pub struct Counts {
     pub damages: u64,
     pub refused: u64,
     pub conflicts: u64,
+    /// Pages and large values that were moved out of blocks that are mostly dead.
+    pub evacuated: u64,
 }
 
 impl Counts {
@@ -78,6 +80,7 @@ impl Counts {
         self.damages += other.damages;
         self.refused += other.refused;
         self.conflicts += other.conflicts;
+        self.evacuated += other.evacuated;
     }
 }
 
@@ -212,12 +215,18 @@ impl<'o> World<'o> {
             Err(Stop::Wrong(reason)) => Err(reason),
             Err(stop) => Err(format!("it ended with {stop:?}")),
         };
+        self.count_evacuated();
         let outcome = Outcome {
             verdict,
             trace: self.trace,
             counts: self.counts,
         };
         (outcome, self.history.take().unwrap_or_default())
+    }
+
+    /// Counts what the engine did that is open, before another takes its place.
+    pub fn count_evacuated(&mut self) {
+        self.counts.evacuated += self.engine.statistics().store.evacuated_pages;
     }
 
     fn live_on(&mut self) -> Step<()> {

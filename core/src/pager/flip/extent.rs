@@ -39,8 +39,7 @@ impl PageStore {
         };
         let page_bytes = pager.layout().chunk_page_bytes();
         let chunks = extent.chunks(page_bytes);
-        self.writer
-            .reserve_exactly(pager, &mut self.space, chunks)?;
+        self.writer.reserve(pager, &mut self.space, chunks)?;
         let page = self.extent_page.as_mut().ok_or(Error::Internal(260))?;
         let pieces = value.chunks(ExtentRef::chunk_bytes(page_bytes));
         for (number, chunk) in (0_u64..).zip(pieces) {
@@ -82,7 +81,7 @@ impl PageStore {
     }
 }
 
-/// Appends a chunk of an extent that [`reserve_exactly`](Writer::reserve_exactly) found
+/// Appends a chunk of an extent that [`reserve`](Writer::reserve) found
 /// room for. The first one says where the extent is.
 pub(super) fn append_chunk(
     pager: &Pager,

@@ -1,5 +1,5 @@
-//! What moving the tail of the page file takes: how much lies where, and the parts of a
-//! state that are in no tree.
+//! What moving the tail of the page file takes, and evacuating blocks: how much lies where,
+//! and the parts of a state that are in no tree.
 //!
 //! Catalogues and pending lists are written anew by each flip, to the lowest room there
 //! is. A bitmap is where its group is marked as changed. An extent is copied, chunk by
@@ -134,8 +134,7 @@ impl PageStore {
             ..*from
         };
         let mut crc = 0;
-        self.writer
-            .reserve_exactly(pager, &mut self.space, chunks)?;
+        self.writer.reserve(pager, &mut self.space, chunks)?;
         let page = self.extent_page.as_mut().ok_or(Error::Internal(263))?;
         for number in 0..chunks {
             let address = from.address + number * u64::from(page_units);

@@ -42,12 +42,13 @@ fn run(settings: &Settings) -> Outcome {
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let note = format!(
-        "{} snapshots compared, {} moves of resting cursors, {} conflicts, {} loads, {} openings with runs",
+        "{} snapshots compared, {} moves of resting cursors, {} conflicts, {} loads, {} openings with runs, {} pages evacuated",
         count(&seen.compared),
         count(&seen.moves),
         count(&seen.conflicts),
         count(&seen.loads),
         count(&seen.opened_with_runs),
+        count(&seen.evacuated),
     );
     Outcome {
         note: Some(note),
@@ -63,6 +64,7 @@ struct Seen {
     conflicts: AtomicU64,
     loads: AtomicU64,
     opened_with_runs: AtomicU64,
+    evacuated: AtomicU64,
 }
 
 fn note(counter: &AtomicU64) {
@@ -498,6 +500,12 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Counts what the engine did that is open, before another takes its place.
+    fn count_evacuated(&self) {
+        let pages = self.engine.statistics().store.evacuated_pages;
+        self.seen.evacuated.fetch_add(pages, Ordering::Relaxed);
+    }
+
     fn reopen(&mut self) -> Verdict {
         self.end_snapshots()?;
         self.flush()?;
@@ -526,6 +534,7 @@ impl Run<'_> {
         if engine.statistics().runs > 0 {
             note(&self.seen.opened_with_runs);
         }
+        self.count_evacuated();
         self.engine = Arc::new(engine);
         self.check()
     }
