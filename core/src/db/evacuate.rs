@@ -32,7 +32,7 @@ use super::maintain::is_full;
 use super::merge::Position;
 use super::rewrite::{Purpose, Rewritten};
 use super::{Engine, Maintenance};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mem::Budget;
 use core::mem::{swap, take};
 
@@ -103,6 +103,11 @@ impl Evacuation {
         self.is_under_way = true;
         self.halvings = 0;
     }
+}
+
+/// Whether it was room that was missing, and the store is as it was published.
+fn lacks_room(maintenance: &Maintenance, error: &Error) -> bool {
+    is_full(error) && !maintenance.store.must_abandon()
 }
 
 impl Maintenance {
@@ -176,7 +181,7 @@ impl Engine {
                 }
                 Ok(true)
             }
-            Err(error) if is_full(&error) => {
+            Err(error) if lacks_room(maintenance, &error) => {
                 let evacuation = &mut maintenance.evacuation;
                 evacuation.halvings += 1;
                 // What the slice went over is to do again; what ones before did isn't.
@@ -223,7 +228,7 @@ impl Engine {
         let oldest = self.front.versions.oldest_generation(epochs);
         if self.front.versions.has_room(epochs) && maintenance.store.can_reclaim(oldest) {
             match self.flip_to_free(maintenance) {
-                Err(error) if !is_full(&error) => return Err(error),
+                Err(error) if !lacks_room(maintenance, &error) => return Err(error),
                 _ => {}
             }
         }

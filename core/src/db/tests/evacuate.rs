@@ -2,7 +2,7 @@
 //! it comes to an end.
 
 use super::*;
-use lightning_platform::Codec;
+use lightning_platform::{Codec, IoErrorKind};
 use lightning_sim::{CrashMode, Random, TestCodec};
 use std::sync::Arc;
 
@@ -285,6 +285,42 @@ fn a_cut_anywhere_loses_nothing() {
             }
         }
         assert!(cuts > 20, "{cuts}");
+    }
+}
+
+/// Where even reading says that there is no room, what is built can't be given up; that is
+/// told, and the next call does it.
+#[test]
+fn a_failure_at_any_call_is_told_and_does_no_harm() {
+    let medium = Medium::flash();
+    let start = SimStorage::new(medium.sim);
+    let engine = medium.create(&start);
+    let expected = churn(&engine, 700);
+    drop(engine);
+    let start = start.restart();
+    for kind in [IoErrorKind::StorageFull, IoErrorKind::Other] {
+        for nth in (1..).step_by(5) {
+            let storage = start.fork();
+            let engine = medium.open(&storage);
+            storage.fail_at(storage.call_count() + nth, kind, true);
+            let trimmed = trim(&engine);
+            let again = trim(&engine);
+            for outcome in [&trimmed, &again] {
+                assert!(!matches!(outcome, Err(Error::Internal(_))), "{outcome:?}");
+            }
+            storage.clear_faults();
+            if !engine.is_poisoned() {
+                // What was left half-way is given up first.
+                engine.poll_maintenance(Budgeted::default()).unwrap();
+                trim(&engine).unwrap();
+                check(&engine, &expected);
+            }
+            drop(engine);
+            check(&medium.open(&storage.restart()), &expected);
+            if trimmed.is_ok() && again == Ok(0) {
+                break;
+            }
+        }
     }
 }
 
