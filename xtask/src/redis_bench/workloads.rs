@@ -149,6 +149,7 @@ fn idle(extent: &Extent, pair: &Pair, name: &str) -> Result<Vec<Row>> {
     if !extent.includes("idle") {
         return Ok(Vec::new());
     }
+    settle(pair)?;
     let time = Duration::from_secs(if extent.divisor > 1 { 2 } else { 10 });
     let before = pair.each(|server| Ok(server.processor_time()?.as_secs_f64()))?;
     std::thread::sleep(time);
@@ -166,6 +167,24 @@ fn idle(extent: &Extent, pair: &Pair, name: &str) -> Result<Vec<Row>> {
             per_second,
         ),
     ])
+}
+
+/// Waits until neither server does what a load has left it to do, or for half a minute.
+fn settle(pair: &Pair) -> Result<()> {
+    let mut before = pair.each(|server| Ok(server.processor_time()?.as_secs_f64()))?;
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_secs(1));
+        let after = pair.each(|server| Ok(server.processor_time()?.as_secs_f64()))?;
+        if after
+            .iter()
+            .zip(before)
+            .all(|(after, before)| after - before < 0.015)
+        {
+            break;
+        }
+        before = after;
+    }
+    Ok(())
 }
 
 /// All of it.
