@@ -11,7 +11,7 @@ use crate::error::io_error;
 use crate::files::LinuxStorage;
 use crate::transfer;
 use lightning_platform::{
-    File, Geometry, IoError, IoErrorKind, ReadRequest, Storage, WriteRequest,
+    File, Geometry, IoError, IoErrorKind, PageFileRoom, ReadRequest, Storage, WriteRequest,
 };
 use rustix::fs::{FsWord, OFlags};
 use rustix::io::Errno;
@@ -82,6 +82,10 @@ impl Storage for DirectStorage {
 
     fn length(&self, file: File) -> Result<Option<u64>, IoError> {
         self.storage.length(file)
+    }
+
+    fn page_file_room(&self) -> Option<PageFileRoom> {
+        self.storage.page_file_room()
     }
 
     fn create(&self, file: File) -> Result<(), IoError> {

@@ -37,7 +37,7 @@ use crate::lock::{DirectoryLock, open_at};
 use crate::log_file::{Bounce, LogFile};
 use crate::transfer;
 use lightning_platform::{
-    File, Geometry, IoError, IoErrorKind, ReadRequest, Storage, WriteRequest,
+    File, Geometry, IoError, IoErrorKind, PageFileRoom, ReadRequest, Storage, WriteRequest,
 };
 use log_slots::{SlotName, open_logs, open_through};
 use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags};
@@ -56,6 +56,8 @@ const LOG_DIRECTORY_NAME: &str = "wal";
 const LOG_SLOTS_MAX: u32 = 100_000;
 /// Owner does everything, group looks.
 const DIRECTORY_MODE: u32 = 0o750;
+/// What `st_blocks` counts in, whatever the file system's blocks are.
+const STATUS_BLOCK_BYTES: u64 = 512;
 /// The block that kernel and file system write as a whole.
 const WRITE_BLOCK_BYTES_MIN: u32 = 4096;
 /// The most that the platform contract allows.
@@ -298,6 +300,19 @@ impl Storage for LinuxStorage {
             Err(error) if error == IoError::of(IoErrorKind::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn page_file_room(&self) -> Option<PageFileRoom> {
+        let room = self.with_file(File::Pages, |descriptor| {
+            let file = rustix::fs::fstat(descriptor).map_err(io_error)?;
+            let system = rustix::fs::fstatvfs(descriptor).map_err(io_error)?;
+            // A file system of no size has no limit: a tmpfs may.
+            Ok((system.f_blocks > 0).then(|| PageFileRoom {
+                taken_bytes: (file.st_blocks as u64).saturating_mul(STATUS_BLOCK_BYTES),
+                available_bytes: system.f_bavail.saturating_mul(system.f_frsize),
+            }))
+        });
+        room.ok().flatten()
     }
 
     fn create(&self, file: File) -> Result<(), IoError> {

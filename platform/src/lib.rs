@@ -26,7 +26,7 @@ pub use machine::{
     HugePages, MachineGrants, MachineMemory, MachineWishes, MemoryNodes, ProcessUse,
 };
 pub use memory::{Memory, MemoryUse};
-pub use storage::{File, Geometry, ReadRequest, Storage, WriteRequest};
+pub use storage::{File, Geometry, PageFileRoom, ReadRequest, Storage, WriteRequest};
 pub use transform::{Cipher, Codec, PageIdentity, TransformError};
 pub use wait::Wait;
 

@@ -45,6 +45,16 @@ pub struct Geometry {
     pub can_truncate: bool,
 }
 
+/// Room on the medium, as far as it concerns the page file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageFileRoom {
+    /// Bytes that the page file takes, holes not counted.
+    pub taken_bytes: u64,
+    /// Bytes that the medium can still give. Log slots take of them, too, and so may
+    /// others, at any time.
+    pub available_bytes: u64,
+}
+
 /// One read of a batch.
 pub struct ReadRequest<'a> {
     /// Where to read, in bytes from the start of the file.
@@ -122,6 +132,13 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// When the medium can't be asked.
     fn length(&self, file: File) -> Result<Option<u64>, IoError>;
+
+    /// What the page file takes on the medium, and what it could still be given; the
+    /// geometry's limit holds besides. Not asked often: it may cost a few microseconds.
+    /// `None` where the medium doesn't tell.
+    fn page_file_room(&self) -> Option<PageFileRoom> {
+        None
+    }
 
     /// Creates `file`, empty. Durable after [`sync_directory`](Self::sync_directory).
     ///

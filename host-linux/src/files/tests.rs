@@ -224,6 +224,20 @@ fn batches_longer_than_any_vector() {
 }
 
 #[test]
+fn room_of_the_page_file_is_what_it_takes_and_what_the_device_has() {
+    let directory = TestDirectory::new();
+    let storage = created(directory.path());
+    storage.set_length(File::Pages, 1 << 20).unwrap();
+    let empty = storage.page_file_room().expect("a limit");
+    assert!(empty.taken_bytes < 1 << 20, "{empty:?}");
+    assert!(empty.available_bytes > 1 << 20, "{empty:?}");
+    storage.erase(File::Pages, 0, 1 << 20).unwrap();
+    storage.sync(File::Pages).unwrap();
+    let full = storage.page_file_room().expect("a limit");
+    assert!(full.taken_bytes >= 1 << 20, "{full:?}");
+}
+
+#[test]
 fn erase_zeroes_and_allocates() {
     let directory = TestDirectory::new();
     let storage = created(directory.path());

@@ -9,7 +9,7 @@ use crate::crash::CrashMode;
 use crate::random::mix;
 use crate::volume::Volume;
 use lightning_platform::{
-    File, Geometry, IoError, IoErrorKind, ReadRequest, Storage, WriteRequest,
+    File, Geometry, IoError, IoErrorKind, PageFileRoom, ReadRequest, Storage, WriteRequest,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -381,6 +381,10 @@ impl Storage for SimStorage {
 
     fn length(&self, file: File) -> Result<Option<u64>, IoError> {
         self.volume().length(file)
+    }
+
+    fn page_file_room(&self) -> Option<PageFileRoom> {
+        self.volume().page_file_room()
     }
 
     fn create(&self, file: File) -> Result<(), IoError> {

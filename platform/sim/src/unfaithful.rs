@@ -11,7 +11,9 @@
 //! asked for.
 
 use crate::{CallFailure, Random, SimStorage};
-use lightning_platform::{File, Geometry, IoError, ReadRequest, Storage, WriteRequest};
+use lightning_platform::{
+    File, Geometry, IoError, PageFileRoom, ReadRequest, Storage, WriteRequest,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A promise that is broken again and again.
@@ -206,6 +208,10 @@ impl Storage for UnfaithfulStorage {
 
     fn length(&self, file: File) -> Result<Option<u64>, IoError> {
         self.inner.length(file)
+    }
+
+    fn page_file_room(&self) -> Option<PageFileRoom> {
+        self.inner.page_file_room()
     }
 
     fn create(&self, file: File) -> Result<(), IoError> {

@@ -9,7 +9,7 @@ use crate::content::{CHUNK_BYTES, Content};
 use crate::control::{Call, CallFailure, Control, Done, Fate, Verb};
 use crate::random::{Random, mix};
 use crate::storage::SimOptions;
-use lightning_platform::{File, IoError, IoErrorKind, ReadRequest, WriteRequest};
+use lightning_platform::{File, IoError, IoErrorKind, PageFileRoom, ReadRequest, WriteRequest};
 use std::collections::BTreeMap;
 
 /// An unsynced create (of a node) or remove (`None`).
@@ -131,6 +131,21 @@ impl Volume {
         let files = self.directory.current.values();
         let nodes = files.filter_map(|node| self.nodes.get(node));
         nodes.map(|node| node.current.bytes_used()).sum()
+    }
+
+    /// What the page file takes and may still take; no limit, no answer. Not counted as
+    /// a call, since it asks nothing of the medium.
+    pub(crate) fn page_file_room(&self) -> Option<PageFileRoom> {
+        let capacity_bytes = self.options.capacity_bytes;
+        if capacity_bytes == u64::MAX {
+            return None;
+        }
+        let pages = self.node(File::Pages);
+        let taken = pages.map_or(0, |node| node.current.bytes_used());
+        Some(PageFileRoom {
+            taken_bytes: taken,
+            available_bytes: capacity_bytes.saturating_sub(self.bytes_used()),
+        })
     }
 
     /// How many of the range's bytes, from its start, there is room for: all of them, or

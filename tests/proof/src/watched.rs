@@ -10,7 +10,9 @@
 //! the copies after operations, if the storage as it was before the first is added; who
 //! enumerates leaves the others out.
 
-use lightning_platform::{File, Geometry, IoError, ReadRequest, Storage, WriteRequest};
+use lightning_platform::{
+    File, Geometry, IoError, PageFileRoom, ReadRequest, Storage, WriteRequest,
+};
 use lightning_sim::SimStorage;
 
 type Observer = Box<dyn Fn(SimStorage) + Send + Sync>;
@@ -80,6 +82,10 @@ impl Storage for Watched {
 
     fn length(&self, file: File) -> Result<Option<u64>, IoError> {
         self.inner.length(file)
+    }
+
+    fn page_file_room(&self) -> Option<PageFileRoom> {
+        self.inner.page_file_room()
     }
 
     fn create(&self, file: File) -> Result<(), IoError> {

@@ -293,6 +293,26 @@ fn a_truncation_is_pending_until_synced() {
 }
 
 #[test]
+fn room_of_the_page_file_is_what_it_takes_and_what_is_left() {
+    let storage = disk_of(16);
+    assert_eq!(storage.page_file_room(), None);
+    let used = storage.bytes_used();
+    storage.set_capacity(used + 8_192);
+    let room = |taken_bytes, available_bytes| {
+        Some(lightning_platform::PageFileRoom {
+            taken_bytes,
+            available_bytes,
+        })
+    };
+    assert_eq!(storage.page_file_room(), room(used, 8_192));
+    storage.create(File::Log(0)).unwrap();
+    storage.write(File::Log(0), 0, &[1; 512]).unwrap();
+    assert_eq!(storage.page_file_room(), room(used, 4_096));
+    storage.punch_hole(PAGES, 0, u64::MAX / 2).unwrap();
+    assert_eq!(storage.page_file_room(), room(0, 4_096 + used));
+}
+
+#[test]
 fn erase_and_punch_are_pending_until_synced() {
     let storage = disk_of(16);
     storage.erase(PAGES, 0, BLOCK_BYTES).unwrap();
