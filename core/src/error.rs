@@ -260,7 +260,8 @@ pub enum Error {
     TableExists,
     /// Compare-and-set found another value than expected.
     ValueDiffers,
-    /// The page file has no room, apart from the reserve for deletes and merges.
+    /// The storage has no room, apart from the reserve for deletes and merges; to a delete,
+    /// not even that.
     StorageFull,
     /// Keys were not given in ascending order.
     NotAscending {
@@ -504,7 +505,7 @@ impl fmt::Display for Error {
             Self::TableExists => out.write_str("the table exists already"),
             Self::ValueDiffers => out.write_str("the value is not the expected one"),
             Self::StorageFull => out.write_str(
-                "the storage is full; reads go on, and writes do when it has room again: enlarge it, or take other files off it",
+                "the storage is full but for a reserve that deletes may use; reads go on, and writes do when there is room again: delete something, enlarge the storage, or take other files off it",
             ),
             Self::NotAscending { key } => write!(out, "key {key} is not above the key before it"),
             Self::Internal(number) => write!(

@@ -224,6 +224,54 @@ fn a_full_device_opens_for_writing(kind: &str) {
     }
 }
 
+/// Puts fill the device, deletes of every second row free it, and puts go on: without any
+/// room from others.
+fn deletes_free_a_full_device(kind: &str) {
+    let Some(mounted) = Mounted::new(kind) else {
+        eprintln!("not run: no small {kind} could be mounted; root can");
+        return;
+    };
+    let path = mounted.database();
+    let mut database = open(&path);
+    let mut end = 0;
+    for round in 0..2 {
+        let begun = end;
+        end = put_until_full(&database, end, u64::MAX / 2);
+        assert!(
+            end > begun + 1_000,
+            "round {round}: {begun} to {end} is no test"
+        );
+        if round == 1 {
+            // After a restart, too.
+            drop(database);
+            database = open(&path);
+        }
+        let table = database.typed_table::<u64, &[u8]>("rows").unwrap();
+        for number in (begun..end).filter(|number| number % 8 > 0) {
+            let deleted = database.delete(&table, number);
+            deleted.unwrap_or_else(|error| panic!("round {round}, row {number}: {error}"));
+        }
+        let read = database.begin_read().unwrap();
+        let view = read.open(&table).unwrap();
+        assert_eq!(view.len().unwrap(), end.div_ceil(8), "round {round}");
+        for number in 0..end {
+            let stored = view.get(number).unwrap();
+            let kept = (number % 8 == 0).then(|| value(number));
+            assert_eq!(stored.as_deref(), kept.as_deref(), "row {number}");
+        }
+    }
+}
+
+#[test]
+fn deletes_free_a_full_tmpfs() {
+    deletes_free_a_full_device("tmpfs");
+}
+
+#[test]
+fn deletes_free_a_full_ext4() {
+    deletes_free_a_full_device("ext4");
+}
+
 #[test]
 fn a_full_tmpfs_opens_for_writing() {
     a_full_device_opens_for_writing("tmpfs");

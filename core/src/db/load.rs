@@ -25,6 +25,8 @@ pub struct Load<'e> {
     table: u32,
     before: RootRecord,
     rows: u64,
+    /// What may have been written since open, by when the reserve would be taken.
+    written_bytes_max: u64,
     is_over: bool,
 }
 
@@ -84,12 +86,15 @@ impl Engine {
             },
             false,
         )?;
+        let written = maintenance.store.written_bytes();
+        let written_bytes_max = written.saturating_add(self.spare_bytes());
         Ok(Load {
             engine: self,
             maintenance,
             table,
             before,
             rows: 0,
+            written_bytes_max,
             is_over: false,
         })
     }
@@ -100,11 +105,15 @@ impl Load<'_> {
     ///
     /// # Errors
     /// [`Error::NotAscending`] and [`Error::OverLimit`] leave the load as it was. After
-    /// any other error it can only be dropped.
+    /// any other error it can only be dropped: [`Error::StorageFull`] where it would take
+    /// the reserve is one.
     pub fn push(&mut self, key: &[u8], value: &[u8], options: PutOptions) -> Result<()> {
         let engine = self.engine;
         engine.check_record(key, value)?;
         let Maintenance { store, editor, .. } = &mut *self.maintenance;
+        if store.written_bytes() > self.written_bytes_max {
+            return Err(Error::StorageFull);
+        }
         let mut reference = [0; EXTENT_REF_BYTES];
         let inline = value.len() <= inline_value_bytes_max(engine.pager.layout().page_bytes);
         if !inline {

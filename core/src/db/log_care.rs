@@ -44,7 +44,18 @@ impl Engine {
         let mut worked = self.note_prepared(maintenance, &mut log)?;
         let mut scarce = false;
         let lack = self.lacking_segment(&log);
-        if let Some(lack) = lack.filter(|_| !maintenance.log_yields) {
+        // What a merge gives back is used again, where room for more would be the reserve's.
+        let (_, kept) = log.writer.slots().file_bytes();
+        let is_too_much = lack.is_some() && self.is_segment_too_much();
+        let merges = kept > log.writer.segment_bytes();
+        let is_one_ready = lack == Some(Wanted::Next) && log.writer.slots().ready_slots() > 0;
+        let makes_do = is_too_much && (merges || is_one_ready);
+        scarce |= makes_do && merges;
+        let lack = match lack {
+            Some(_) if is_too_much => Some(Wanted::Least(self.segment_bytes_kept)),
+            lack => lack,
+        };
+        if let Some(lack) = lack.filter(|_| !maintenance.log_yields && !makes_do) {
             let begun = log.writer.begin_step(bytes, lack);
             match begun {
                 Ok(None) => scarce = lack == Wanted::Usual || log.writer.slots().ready_slots() == 0,
@@ -98,6 +109,13 @@ impl Engine {
     /// (`pressure`), what holds nothing is a part of the page file at most all the same.
     /// `kept` is what this round kept.
     fn shorten_log(&self, log: &mut LogState, kept: u64) {
+        if self.is_segment_too_much() {
+            // All but one are room that something else needs.
+            while log.writer.slots().ready_slots() > 1
+                && matches!(log.writer.shorten_free(0), Ok(true))
+            {}
+            return;
+        }
         let [newest, middle, _] = log.kept_bytes;
         log.kept_bytes = [kept, newest, middle];
         let mut most = log.kept_bytes.into_iter().max().unwrap_or(kept);
@@ -136,7 +154,6 @@ impl Engine {
     ) -> Error {
         let full = matches!(error, Error::Io { error, .. }
             if error.kind == IoErrorKind::StorageFull);
-        self.storage_full.store(full, Ordering::Relaxed);
         if full {
             let settles = maintenance.log_yielded;
             log.writer.leave_begun(settles);
@@ -144,6 +161,7 @@ impl Engine {
             maintenance.log_yields = true;
             maintenance.log_yielded = true;
         }
+        self.note_full(full);
         if log.writer.slots().directory_failed() {
             return self.poison(error);
         }
@@ -173,8 +191,13 @@ impl Engine {
     pub(super) fn lacking_segment(&self, log: &LogState) -> Option<Wanted> {
         let writer = &log.writer;
         if self.log_short.load(Ordering::Relaxed) {
-            if !writer.has_usual_ready() {
-                return Some(Wanted::Usual);
+            let wanted = if self.is_segment_too_much() {
+                Wanted::Least(self.segment_bytes_kept)
+            } else {
+                Wanted::Usual
+            };
+            if !writer.has_ready(wanted) {
+                return Some(wanted);
             }
             self.log_short.store(false, Ordering::Relaxed);
         }

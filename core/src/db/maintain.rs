@@ -160,8 +160,7 @@ impl Engine {
                         }
                         left => maintenance.work = left,
                     }
-                    self.storage_full
-                        .store(failure.is_some(), Ordering::Relaxed);
+                    self.note_full(false);
                 }
                 Err(error) => {
                     self.give_up(&mut maintenance, &work, error)?;
@@ -246,6 +245,7 @@ impl Engine {
         if let Some(memtable) = frozen
             && self.options.runs > 0
             && !self.pager.streams().any_exposed()
+            && !self.is_run_too_much(self.memtable(memtable)?.memtable.bytes_used())
             && let Some(run) = self.begin_run(maintenance, memtable)?
         {
             maintenance.paused = begun;
@@ -271,17 +271,6 @@ impl Engine {
         while maintenance.store.reclaim(&self.pager, oldest)? {}
         maintenance.changed_count = 0;
         Ok(())
-    }
-
-    pub(super) fn slice_bytes(&self, maintenance: &Maintenance) -> u64 {
-        let layout = self.pager.layout();
-        let statistics = maintenance.store.statistics(layout);
-        let runs = maintenance.store.runs().iter();
-        let others = runs.map(|run| run.written_bytes).sum::<u64>() + statistics.pending_bytes;
-        let trees = statistics.used_bytes.saturating_sub(others);
-        (trees / 32)
-            .max(16 * layout.block_bytes as u64)
-            .max(self.options.slice_bytes_min)
     }
 
     /// Has the editor open a table's tree. `false`: as many were changed as one flip
@@ -456,7 +445,7 @@ impl Engine {
         None
     }
 
-    pub(super) fn note_store(&self, maintenance: &Maintenance) {
+    pub(super) fn note_store(&self, maintenance: &mut Maintenance) {
         let statistics = maintenance.store.statistics(self.pager.layout());
         let counters = &self.statistics;
         let runs = maintenance.store.runs();
@@ -474,12 +463,12 @@ impl Engine {
         ] {
             counter.store(value, Ordering::Relaxed);
         }
+        self.note_room(maintenance);
     }
 
     /// After an error: back to what is published, and to where the work began.
     fn give_up(&self, maintenance: &mut Maintenance, work: &Work, error: Error) -> Result<()> {
         let full = is_full(&error);
-        self.storage_full.store(full, Ordering::Relaxed);
         maintenance.evacuation.is_short = full;
         maintenance.log_yields = false;
         match work {
@@ -491,7 +480,9 @@ impl Engine {
             Work::Adopt(_) => {}
         }
         maintenance.changed_count = 0;
-        match maintenance.store.abandon(&self.pager) {
+        let abandoned = maintenance.store.abandon(&self.pager);
+        self.note_full(full);
+        match abandoned {
             Err(Error::Poisoned) => Err(self.poison(error)),
             other => other,
         }

@@ -49,6 +49,7 @@ mod options;
 mod pressure;
 mod read;
 mod replay;
+mod reserve;
 mod rewrite;
 mod scrub;
 mod shorten;
@@ -117,6 +118,8 @@ struct Sequencer {
     validation_floor: u64,
     /// The table of the last load into the trees.
     loaded_table: u32,
+    /// By how much puts may still let the trees grow (`reserve`).
+    put_budget_bytes: u64,
 }
 
 /// The log and how far it was written.
@@ -251,6 +254,12 @@ pub struct Engine {
     loads: AtomicU64,
     wants_sync: AtomicBool,
     wants_drain: AtomicBool,
+    /// Puts wait for space that a flip makes reusable.
+    wants_room: AtomicBool,
+    /// Bytes of the device that are kept for a log segment.
+    segment_bytes_kept: u32,
+    /// Bytes of a log segment, once segments have grown.
+    segment_bytes_usual: u64,
     /// Bytes that the log can take before a segment has to be prepared, and how
     /// many of them commits in memtables are promised.
     log_room: AtomicU64,
@@ -263,7 +272,9 @@ pub struct Engine {
     /// A log segment is to be prepared.
     log_lacks: AtomicBool,
     wait: Arc<dyn Wait>,
+    /// Maintenance failed for want of room, and what was within its reach then (`reserve`).
     storage_full: AtomicBool,
+    full_bytes: AtomicU64,
     statistics: Counters,
     options: Options,
     memory_bytes: u64,
@@ -286,6 +297,12 @@ struct Counters {
     evacuated_pages: AtomicU64,
     runs: AtomicU64,
     run_bytes: AtomicU64,
+    run_entries: AtomicU64,
+    /// Bytes of the blocks that are in use, and bytes that were free when they were counted.
+    taken_bytes: AtomicU64,
+    free_bytes: AtomicU64,
+    /// The flip whose pending list is the oldest.
+    pending_generation: AtomicU64,
 }
 
 impl Engine {

@@ -233,6 +233,13 @@ impl Bringing<'_> {
         (whole / 16).next_multiple_of(block).max(least).min(whole)
     }
 
+    /// What is kept for a segment on a device that is nearly full: any commit fits.
+    fn segment_bytes_kept(&self) -> u32 {
+        let transactions = self.options.transaction_bytes.saturating_mul(2);
+        let least = self.segment_bytes_first().max(transactions);
+        least.min(self.segment_bytes_usual())
+    }
+
     /// An eighth of a memtable, so that what of the last segment is in use yet, and what is
     /// prepared, is little beside what is needed; room for two transactions at least.
     fn segment_bytes_usual(&self) -> u32 {
@@ -373,6 +380,8 @@ impl Bringing<'_> {
     ) -> Result<Engine> {
         let options = self.options;
         let layout = self.layout();
+        let segment_bytes_kept = self.segment_bytes_kept();
+        let segment_bytes_usual = u64::from(self.segment_bytes_usual());
         let budget = &mut self.budget;
         let wait = Arc::clone(&self.platform.wait);
         let structure = MemoryUse::Structure;
@@ -505,6 +514,7 @@ impl Bringing<'_> {
             next_table: superblock.next_table.max(FIRST_USER_TABLE),
             validation_floor: 0,
             loaded_table: NONE,
+            put_budget_bytes: 0,
         };
         let engine = Engine {
             id: ENGINES.fetch_add(1, Ordering::Relaxed),
@@ -555,6 +565,9 @@ impl Bringing<'_> {
             loads: AtomicU64::new(0),
             wants_sync: AtomicBool::new(false),
             wants_drain: AtomicBool::new(false),
+            wants_room: AtomicBool::new(false),
+            segment_bytes_kept,
+            segment_bytes_usual,
             log_room: AtomicU64::new(0),
             log_promised: AtomicU64::new(0),
             log_sync: AtomicU8::new(super::SYNC_NONE),
@@ -562,12 +575,13 @@ impl Bringing<'_> {
             log_lacks: AtomicBool::new(false),
             wait,
             storage_full: AtomicBool::new(false),
+            full_bytes: AtomicU64::new(0),
             statistics: Counters::default(),
             options,
             memory_bytes: budget.used_bytes(),
         };
-        if let Some(maintenance) = engine.maintenance.try_enter() {
-            engine.note_store(&maintenance);
+        if let Some(mut maintenance) = engine.maintenance.try_enter() {
+            engine.note_store(&mut maintenance);
         }
         Ok(engine)
     }

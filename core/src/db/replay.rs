@@ -23,13 +23,16 @@ impl Engine {
         let log = self.log.as_ref().ok_or(Error::ReadOnly)?;
         let mut log = log.try_enter().ok_or(Error::Internal(251))?;
         while let Some(lack) = self.lacking_segment(&log) {
+            if self.is_segment_too_much() {
+                break;
+            }
             match log.writer.prepare_step(u64::MAX, lack) {
                 Ok(PrepareProgress::NoSlot) => break,
                 Ok(_) => {}
                 Err(error) if log.writer.slots().directory_failed() => return Err(error),
                 // What is ready suffices to open; writes are refused until there is room.
                 Err(Error::Io { error, .. }) if error.kind == IoErrorKind::StorageFull => {
-                    self.storage_full.store(true, Ordering::Relaxed);
+                    self.note_full(true);
                     break;
                 }
                 Err(error) => return Err(error),

@@ -81,8 +81,9 @@ impl Engine {
     /// # Errors
     /// [`Error::Busy`] while maintenance is owned, or as many values are being written as
     /// can be: try again. [`Error::FrontFull`] while as many as there is room for wait to
-    /// become part of a run or tree. [`Error::OverLimit`] for a value that is too large,
-    /// or a full file.
+    /// become part of a run or tree, or merges may make room. [`Error::StorageFull`] where
+    /// it would take the reserve. [`Error::OverLimit`] for a value that is too large, or a
+    /// full file.
     pub fn begin_value(&self, table: u32, bytes_max: u64) -> Result<ValueWriter<'_>> {
         self.check_writable()?;
         let maximum = self.streamed_value_bytes_max();
@@ -105,6 +106,8 @@ impl Engine {
         if is_idle {
             store.sweep_streams(&self.pager)?;
         }
+        // Its units are taken at once, and not given back before it is merged.
+        self.admit_now(bytes_max)?;
         let place = store.open_stream(&self.pager, bytes_max.max(1))?;
         let Some(place) = place else {
             // Those that are committed wait for their memtable, which may be far from full.
@@ -113,6 +116,7 @@ impl Engine {
                 Err(error) => Err(error),
             };
         };
+        self.note_store(&mut maintenance);
         Ok(ValueWriter {
             engine: self,
             buffer,

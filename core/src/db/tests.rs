@@ -22,6 +22,7 @@ mod read_ahead;
 mod read_ahead_of_merge;
 mod reads_in_memory;
 mod refusals;
+mod reserve;
 mod room_beside;
 mod rot_after_recovery;
 mod scrub;

@@ -55,6 +55,10 @@ impl Engine {
     /// What a merge has left behind is free only by the flip after its last, and the room
     /// that many runs took isn't used again soon.
     pub(super) fn give_space_back(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        if self.wants_room() && self.front.versions.has_room(self.pager.epochs()) {
+            self.flip_to_free(maintenance)?;
+            return Ok(true);
+        }
         let is_cut_off = maintenance.paused.is_some() || maintenance.rewriting.is_some();
         if is_cut_off || !self.pager.storage().geometry().can_punch_hole {
             return Ok(false);

@@ -397,7 +397,16 @@ impl Engine {
     ) -> Result<Ticket> {
         // A commit that is refused tells the time, too.
         sequencer.wall_time_ms = sequencer.wall_time_ms.max(now_ms.min(WALL_TIME_MAX_MS));
-        let frame_bytes = self.log_bytes_for(records.clone());
+        let mut growth_bytes = 0;
+        let measured = records
+            .clone()
+            .inspect(|record| growth_bytes += self.growth(record));
+        let frame_bytes = self.log_bytes_for(measured);
+        if growth_bytes > 0 {
+            // The log takes of the same room.
+            growth_bytes += frame_bytes;
+        }
+        self.admit(sequencer, growth_bytes)?;
         self.check_log_room(frame_bytes)?;
         let sequence = self.appended.load(Ordering::Relaxed) + 1;
         let wall_time_ms = sequencer.wall_time_ms;
@@ -417,6 +426,7 @@ impl Engine {
                 streams.commit(record.value, sequence);
             }
         }
+        sequencer.put_budget_bytes = sequencer.put_budget_bytes.saturating_sub(growth_bytes);
         self.log_promised.fetch_add(frame_bytes, Ordering::SeqCst);
         self.appended.store(sequence, Ordering::SeqCst);
         self.statistics.commits.fetch_add(1, Ordering::Relaxed);
@@ -430,11 +440,7 @@ impl Engine {
             return Ok(());
         }
         self.log_short.store(true, Ordering::Relaxed);
-        Err(if self.storage_full.load(Ordering::Relaxed) {
-            Error::StorageFull
-        } else {
-            Error::LogFull
-        })
+        Err(self.full_or(Error::LogFull))
     }
 
     /// What a commit may take of the log: its frame, in blocks of its own.
@@ -495,13 +501,7 @@ impl Engine {
         sequencer: &mut Sequencer,
         run: Option<SourceId>,
     ) -> Result<()> {
-        let full = || {
-            if self.storage_full.load(Ordering::Relaxed) {
-                Error::StorageFull
-            } else {
-                Error::FrontFull
-            }
-        };
+        let full = || self.full_or(Error::FrontFull);
         let free = (0_u32..)
             .zip(self.front.memtables.iter())
             .find(|(_, slot)| slot.state.load(Ordering::Acquire) == STATE_FREE);

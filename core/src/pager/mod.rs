@@ -22,6 +22,7 @@ mod flip;
 mod frames;
 mod part_writer;
 mod pending;
+mod room;
 mod runs;
 mod space;
 mod sparse;

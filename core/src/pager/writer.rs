@@ -24,6 +24,12 @@ pub(super) struct NewPage {
     pub compress: bool,
 }
 
+/// Stretches that what a flip writes may be spread over, besides the first.
+const FOLLOWING_MAX: usize = 15;
+
+/// Blocks asked for at a time where free space is rather used in pieces.
+const SPREAD_BLOCKS: u64 = 4;
+
 /// The write buffer and the stretch that it goes to.
 pub(super) struct Writer {
     layout: Layout,
@@ -32,6 +38,10 @@ pub(super) struct Writer {
     filled: usize,
     /// The stretch in use; what is before `next` was written.
     stretch: Option<Stretch>,
+    /// Where what a flip writes goes on, where no stretch takes all of it.
+    following: [Option<Stretch>; FOLLOWING_MAX],
+    /// Whether free space is rather used in pieces than the file made longer.
+    pub spreads: bool,
     /// Address of the buffer's first byte.
     next: u64,
     /// Blocks asked for at a time.
@@ -55,6 +65,8 @@ impl Writer {
             buffer: Array::zeroed(budget, MemoryUse::Buffer, blocks * layout.block_bytes)?,
             filled: 0,
             stretch: None,
+            following: [None; FOLLOWING_MAX],
+            spreads: false,
             next: 0,
             stretch_blocks: (blocks as u64).max(1) * 4,
             salt,
@@ -67,7 +79,14 @@ impl Writer {
     pub(super) fn reset(&mut self) {
         self.filled = 0;
         self.stretch = None;
+        self.following = [None; FOLLOWING_MAX];
         self.next = 0;
+    }
+
+    /// Units that pages can be given in the stretch and those that follow.
+    fn reserved_units(&self) -> u64 {
+        let following = self.following.iter().flatten();
+        self.left_units() + following.map(|stretch| stretch.units).sum::<u64>()
     }
 
     /// Units of the stretch that pages can still be given.
@@ -91,19 +110,32 @@ impl Writer {
         let block_units = self.layout.block_units();
         let needed = pages * page_units;
         self.align(pager, space)?;
-        if self.left_units() < needed {
+        if self.reserved_units() < needed {
             self.close(pager, space)?;
             let blocks = needed.div_ceil(block_units);
             let stretch = space.allocate(pager, blocks, blocks)?;
             self.stretch = Some(stretch);
             self.next = stretch.address;
         }
+        let mut needed = needed;
         if let Some(stretch) = &mut self.stretch {
             let filled_units = (self.filled / self.layout.unit_bytes.max(1)) as u64;
-            let end = self.next + filled_units + needed;
+            let from = self.next + filled_units;
             let old_end = stretch.address + stretch.units;
+            let end = old_end.min(from + needed);
+            needed = needed.saturating_sub(old_end.saturating_sub(from));
             space.clear(pager, end, old_end.saturating_sub(end))?;
-            stretch.units = end - stretch.address;
+            stretch.units = end.saturating_sub(stretch.address);
+        }
+        for following in &mut self.following {
+            let Some(stretch) = following else { continue };
+            let units = stretch.units.min(needed);
+            needed -= units;
+            space.clear(pager, stretch.address + units, stretch.units - units)?;
+            stretch.units = units;
+            if units == 0 {
+                *following = None;
+            }
         }
         Ok(())
     }
@@ -112,9 +144,9 @@ impl Writer {
     /// comes next, so that blocks are shared.
     pub(super) fn reserve(&mut self, pager: &Pager, space: &mut Space, pages: u64) -> Result<()> {
         self.align(pager, space)?;
-        if !self.has_room(pages) {
+        let units = pages * u64::from(self.layout.page_units());
+        if self.left_units() < units {
             self.close(pager, space)?;
-            let units = pages * u64::from(self.layout.page_units());
             let blocks = units.div_ceil(self.layout.block_units());
             let most = blocks.max(self.stretch_blocks);
             let stretch = space.allocate(pager, blocks, most)?;
@@ -122,6 +154,41 @@ impl Writer {
             self.next = stretch.address;
         }
         Ok(())
+    }
+
+    /// Makes room for `pages` uncompressed pages, wherever blocks are free: the last of the
+    /// pieces takes what is left.
+    pub(super) fn reserve_pieces(
+        &mut self,
+        pager: &Pager,
+        space: &mut Space,
+        pages: u64,
+    ) -> Result<()> {
+        self.close(pager, space)?;
+        let block_units = self.layout.block_units().max(1);
+        let page_units = u64::from(self.layout.page_units());
+        let mut left = (pages * page_units).div_ceil(block_units);
+        let stretch = space.allocate(pager, 1, left)?;
+        left = left.saturating_sub(stretch.units / block_units);
+        self.stretch = Some(stretch);
+        self.next = stretch.address;
+        for index in 0..FOLLOWING_MAX {
+            if left == 0 {
+                break;
+            }
+            let least = if index + 1 == FOLLOWING_MAX { left } else { 1 };
+            let stretch = space.allocate(pager, least, left)?;
+            left = left.saturating_sub(stretch.units / block_units);
+            if let Some(following) = self.following.get_mut(index) {
+                *following = Some(stretch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next of the stretches that follow.
+    fn next_following(&mut self) -> Option<Stretch> {
+        self.following.iter_mut().find_map(Option::take)
     }
 
     /// Where pages are compressed: writes what is buffered. Such pages may have left
@@ -136,7 +203,7 @@ impl Writer {
 
     /// Whether [`reserve_exactly`](Self::reserve_exactly) would need a new stretch.
     pub(super) fn has_room(&self, pages: u64) -> bool {
-        self.left_units() >= pages * u64::from(self.layout.page_units())
+        self.reserved_units() >= pages * u64::from(self.layout.page_units())
     }
 
     /// Gives a finished plain page its place. Its header gets the birth generation.
@@ -149,8 +216,15 @@ impl Writer {
     ) -> Result<PageRef> {
         let page_units = u64::from(self.layout.page_units());
         if self.left_units() < page_units {
+            let following = core::mem::take(&mut self.following);
             self.close(pager, space)?;
-            let stretch = space.allocate(pager, 1, self.stretch_blocks)?;
+            self.following = following;
+            let stretch = match self.next_following() {
+                Some(stretch) => stretch,
+                // What is left over in front of what others are given has no room of its own.
+                None if self.spreads => space.allocate(pager, 1, SPREAD_BLOCKS)?,
+                None => space.allocate(pager, 1, self.stretch_blocks)?,
+            };
             self.stretch = Some(stretch);
             self.next = stretch.address;
         }
@@ -224,6 +298,9 @@ impl Writer {
             if end > self.next {
                 space.clear(pager, self.next, end - self.next)?;
             }
+        }
+        while let Some(stretch) = self.next_following() {
+            space.clear(pager, stretch.address, stretch.units)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod engine_call_errors;
 mod engine_every_byte;
 mod engine_failed_sync;
 mod engine_foreign;
+mod engine_full_deletes;
 mod engine_full_disk;
 mod engine_io_error;
 mod engine_isolation;
@@ -60,6 +61,7 @@ pub const CHECKS: &[Check] = &[
     engine_io_error::CHECK,
     engine_call_errors::CHECK,
     engine_full_disk::CHECK,
+    engine_full_deletes::CHECK,
     engine_memory::CHECK,
     engine_memory_open::CHECK,
     engine_allocations::CHECK,

@@ -330,6 +330,28 @@ pub fn table_digest(engine: &Engine, snapshot: &Snapshot, table: u32) -> Result<
     Ok(forwards)
 }
 
+/// All rows that a new snapshot sees.
+pub fn model_of(engine: &Engine) -> Result<Model> {
+    let snapshot = engine.snapshot(0)?;
+    let mut model = Model::default();
+    for table in TABLES {
+        let view = engine.view(&snapshot, table, true)?;
+        let mut cursor = engine.cursor(&view, true)?;
+        cursor.seek(CursorPosition::First)?;
+        while let Some(entry) = cursor.entry() {
+            let put = Change {
+                table,
+                key: entry.key.to_vec(),
+                what: What::Put(whole(engine, &view, entry.value)?),
+            };
+            model.apply(&[put]);
+            cursor.advance()?;
+        }
+    }
+    engine.end(snapshot);
+    Ok(model)
+}
+
 /// The digest of everything that a new snapshot sees.
 pub fn digest(engine: &Engine) -> Result<u64> {
     let snapshot = engine.snapshot(0)?;

@@ -219,6 +219,13 @@ impl<'e> Ingest<'e> {
         }
         let mut maintenance = engine.maintenance.try_enter().ok_or(Error::Busy)?;
         let is_idle = maintenance.work.is_none();
+        let page_bytes = pager.layout().page_bytes.max(1) as u64;
+        // The part, and what all of the load may add to the trees when it is merged.
+        let growth = 2 * pages * page_bytes + 2 * self.memory.writer.written_bytes();
+        if engine.admit_now(growth).is_err() {
+            drop(maintenance);
+            return self.fail(Error::StorageFull);
+        }
         let store = &mut maintenance.store;
         if store.must_abandon() {
             store.abandon(pager)?;
@@ -226,7 +233,6 @@ impl<'e> Ingest<'e> {
         if is_idle {
             store.sweep_streams(pager)?;
         }
-        let page_bytes = pager.layout().page_bytes.max(1) as u64;
         let first = 4 * u64::from(engine.options.write_buffer_bytes) / page_bytes;
         let half = self.memory.writer.written_bytes() / page_bytes / 2;
         let most = pages + first.max(half);

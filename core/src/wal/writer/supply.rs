@@ -14,6 +14,8 @@ pub enum Wanted {
     Next,
     /// Of the usual length, which any commit fits into.
     Usual,
+    /// So long, on a device that is nearly full: any commit fits.
+    Least(u32),
     /// Of full length: a commit of an earlier open may need it.
     Whole,
 }
@@ -58,14 +60,17 @@ impl LogWriter {
         self.segment_bytes
     }
 
-    /// Whether a segment of the usual length can begin at once.
+    /// Whether a segment of that length can begin at once.
     #[must_use]
-    pub fn has_usual_ready(&self) -> bool {
+    pub fn has_ready(&self, wanted: Wanted) -> bool {
         let front = first_flush_offset(self.block_bytes);
-        let usual = u64::from(self.config.segment_bytes_usual).saturating_sub(front);
+        let wanted = self.wanted_bytes(wanted);
+        let least = wanted
+            .min(u64::from(self.config.segment_bytes))
+            .saturating_sub(front);
         self.slots
             .ready_rooms(&self.config)
-            .any(|room| room >= usual)
+            .any(|room| room >= least)
     }
 
     /// Whether the current segment is shorter than segments become by themselves.
@@ -138,6 +143,7 @@ impl LogWriter {
         match wanted {
             Wanted::Next => self.segment_bytes.saturating_mul(4).min(usual),
             Wanted::Usual => usual,
+            Wanted::Least(bytes) => u64::from(bytes),
             Wanted::Whole => u64::MAX,
         }
     }
