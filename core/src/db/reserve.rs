@@ -155,7 +155,8 @@ impl Engine {
     /// segment.
     pub(super) fn is_segment_too_much(&self) -> bool {
         let outlook = self.outlook();
-        outlook.spare_bytes.min(outlook.log_bytes) < self.segment_bytes_usual
+        // As much is left for pages.
+        outlook.spare_bytes.min(outlook.log_bytes) < 2 * self.segment_bytes_usual
     }
 
     #[cold]
