@@ -10,9 +10,9 @@
 //!   had; when writes have paused (`trim`), a sixteenth.
 //! * When the page file has most of the blocks that it may have: a sixteenth, by turns with
 //!   what is to be built.
-//! * When there was no room for what was being built: anything, before that is tried again,
-//!   since it would take what little room there is. Slices are small where room for them is
-//!   missing, too.
+//! * When there was no room for what was being built, or for puts (`reserve`): anything,
+//!   before that is tried again, since it would take what little room there is. Slices are
+//!   small where room for them is missing, too.
 //!
 //! Merges don't do it on their way. They would write more while writers wait, and a
 //! block whose rest lies in another range of keys would be in their way for nothing.
@@ -22,7 +22,8 @@
 //! merges come between: a place in the order of keys stays a place. What a block holds is
 //! asked of the bitmaps as they are then. Another round begins only where more can be had
 //! than the last one has left: pages that can't be moved, such as those of runs, or what
-//! snapshots keep, aren't a reason again and again.
+//! snapshots keep, aren't a reason again and again. What merges have left behind a round
+//! that they came between is one.
 //!
 //! # Extents
 //! move where all of their blocks are to be evacuated, and only while everything stands in
@@ -34,6 +35,7 @@ use super::rewrite::{Purpose, Rewritten};
 use super::{Engine, Maintenance};
 use crate::error::{Error, Result};
 use crate::mem::Budget;
+use crate::sync::Ordering;
 use core::mem::{swap, take};
 
 /// Blocks that a round has to give back at least.
@@ -66,7 +68,9 @@ pub(super) struct Evacuation {
     /// Where the next slice begins.
     place: Position,
     is_under_way: bool,
-    /// Whether there was no room for what was being built.
+    /// What was merged when the round began.
+    merged_sequence: u64,
+    /// Whether there was no room for what was being built, or for puts.
     pub is_short: bool,
     /// Whether it is the turn of what is to be built.
     gives_way: bool,
@@ -85,6 +89,7 @@ impl Evacuation {
         Ok(Self {
             place: Position::new(budget, key_bytes)?,
             is_under_way: false,
+            merged_sequence: 0,
             is_short: false,
             gives_way: false,
             left_blocks: 0,
@@ -98,7 +103,8 @@ impl Evacuation {
         self.is_under_way
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, merged_sequence: u64) {
+        self.merged_sequence = merged_sequence;
         self.place.clear();
         self.is_under_way = true;
         self.halvings = 0;
@@ -123,6 +129,9 @@ impl Engine {
         let layout = *self.pager.layout();
         if layout.block_units() == 1 {
             return Ok(false);
+        }
+        if self.wants_blocks.swap(false, Ordering::AcqRel) {
+            maintenance.evacuation.is_short = true;
         }
         if maintenance.evacuation.is_short {
             let worked = self.evacuate_step(maintenance, Worth::Any)?;
@@ -167,7 +176,7 @@ impl Engine {
             {
                 return Ok(false);
             }
-            evacuation.begin();
+            evacuation.begin(maintenance.store.superblock().merged_sequence);
         }
         let whole = self.rewrite_bytes(maintenance);
         let evacuation = &mut maintenance.evacuation;
@@ -231,6 +240,10 @@ impl Engine {
                 Err(error) if !lacks_room(maintenance, &error) => return Err(error),
                 _ => {}
             }
+        }
+        if maintenance.store.superblock().merged_sequence > maintenance.evacuation.merged_sequence {
+            maintenance.evacuation.left_blocks = 0;
+            return Ok(());
         }
         let left = maintenance.store.occupancy(&self.pager)?;
         let left = left.map_or(u64::MAX, |left| left.gain_blocks(self.pager.layout()));

@@ -256,6 +256,8 @@ pub struct Engine {
     wants_drain: AtomicBool,
     /// Puts wait for space that a flip makes reusable.
     wants_room: AtomicBool,
+    /// Puts wait for blocks that are alive in part (`evacuate`).
+    wants_blocks: AtomicBool,
     /// Bytes of the device that are kept for a log segment.
     segment_bytes_kept: u32,
     /// Bytes of a log segment, once segments have grown.

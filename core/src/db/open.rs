@@ -566,6 +566,7 @@ impl Bringing<'_> {
             wants_sync: AtomicBool::new(false),
             wants_drain: AtomicBool::new(false),
             wants_room: AtomicBool::new(false),
+            wants_blocks: AtomicBool::new(false),
             segment_bytes_kept,
             segment_bytes_usual,
             log_room: AtomicU64::new(0),

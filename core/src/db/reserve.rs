@@ -189,6 +189,7 @@ impl Engine {
             self.wants_room.store(true, Ordering::Release);
             return Err(Error::FrontFull);
         }
+        self.wants_blocks.store(true, Ordering::Release);
         Err(Error::StorageFull)
     }
 
