@@ -516,12 +516,8 @@ impl PageStore {
             }
             // A stretch for more than is needed, so that the groups which it makes
             // dirty fit too; what is over is given back below.
-            let (writer, space) = (&mut self.writer, &mut self.space);
-            if writer.spreads {
-                writer.reserve_pieces(pager, space, pages + 2)?;
-            } else {
-                writer.reserve_exactly(pager, space, pages + 2)?;
-            }
+            self.writer
+                .reserve_for_flip(pager, &mut self.space, pages + 2)?;
         }
         self.writer.reserve_exactly(pager, &mut self.space, pages)?;
         // Now the catalogue's length is known: what it doesn't take is given back.

@@ -156,14 +156,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room for `pages` uncompressed pages, wherever blocks are free: the last of the
-    /// pieces takes what is left.
-    pub(super) fn reserve_pieces(
+    /// Makes room for `pages` uncompressed pages: in one stretch, or, while room is short,
+    /// wherever blocks are free.
+    pub(super) fn reserve_for_flip(
         &mut self,
         pager: &Pager,
         space: &mut Space,
         pages: u64,
     ) -> Result<()> {
+        if self.spreads {
+            self.reserve_pieces(pager, space, pages)
+        } else {
+            self.reserve_exactly(pager, space, pages)
+        }
+    }
+
+    /// Makes room for `pages` uncompressed pages, wherever blocks are free: the last of the
+    /// pieces takes what is left.
+    fn reserve_pieces(&mut self, pager: &Pager, space: &mut Space, pages: u64) -> Result<()> {
         self.close(pager, space)?;
         let block_units = self.layout.block_units().max(1);
         let page_units = u64::from(self.layout.page_units());
