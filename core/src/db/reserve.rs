@@ -54,7 +54,8 @@
 //! * While a snapshot is open that is older than a merge, nothing that the merge replaces is
 //!   free. Deletes may be refused until it ends.
 //! * A block that has a live unit is not free. Where blocks are larger than pages, or pages
-//!   compressed, what a merge replaces may leave many of those.
+//!   compressed, what a merge replaces may leave many of those. Where puts wait for them
+//!   they are evacuated (`evacuate`), as far as there is room for that.
 
 use super::{Engine, Maintenance, STATE_ACTIVE, STATE_FROZEN, Sequencer};
 use crate::error::{Error, Result};

@@ -356,6 +356,18 @@ fn a_full_disk_refuses_writes_and_nothing_else_until_there_is_room() {
             "{key}, with a full disk"
         );
     }
+    // What fills the disk can be deleted, and that makes room.
+    let (deleted, kept): (Vec<_>, Vec<_>) = (0..stored.len()).partition(|number| number % 2 == 0);
+    for number in deleted {
+        let key = &stored[number];
+        let reply = ask(&clients[0], &format!("DEL {key}\r\n"));
+        assert_eq!(reply, ":1", "{key}, with a full disk");
+    }
+    eventually(|| ask(&clients[0], &set("freed", &value)) == "+OK");
+    let stored: Vec<String> = kept
+        .into_iter()
+        .map(|number| stored[number].clone())
+        .collect();
     disk.grow("400m");
     eventually(|| ask(&clients[0], &set("again", &value)) == "+OK");
     for key in stored.iter().step_by(7) {
