@@ -211,9 +211,10 @@ impl Maintenance {
             if std::mem::take(&mut state.is_changed) {
                 sweeps.note_write(self.intervals.sweep());
             }
-            if !matches!(next, Next::Pause(_) | Next::Fail) {
+            // Who waits for room hears of a failure, too: the storage may be full by now.
+            if !matches!(next, Next::Pause(_)) {
                 state.rounds += 1;
-                state.found_nothing = matches!(next, Next::Rest);
+                state.found_nothing = matches!(next, Next::Rest | Next::Fail);
                 self.progressed.notify_all();
             }
             match next {
