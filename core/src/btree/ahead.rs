@@ -11,19 +11,14 @@
 //! isn't in memory is left at that.
 
 use super::Root;
+use super::descent::{LINE_BYTES, ask_for_page};
 use crate::format::branch::Branch;
 use crate::format::leaf::Leaf;
 use crate::limits::AHEAD_KEYS_MAX;
 use crate::pager::{PageView, Pager};
 
-/// Bytes of a cache line, about: where it is another number, time is lost.
-const LINE_BYTES: usize = 64;
-/// The first lines of a leaf hold its header and heads.
-const LEAF_LINES: usize = 3;
 /// The cell that is sought, with a value of some hundred bytes.
 const CELL_LINES: usize = 3;
-/// A search in a branch begins in the middle of its heads.
-const BRANCH_LINES: [usize; 5] = [0, 1, 3, 5, 7];
 
 /// Where the descent for a key is.
 #[derive(Clone, Copy)]
@@ -75,17 +70,4 @@ fn on_the_way<'a, 't, 'p, 'k>(
 ) -> impl Iterator<Item = (&'a mut Place<'t, 'p>, &'k [u8])> {
     let pairs = places.iter_mut().zip(keys);
     pairs.filter_map(|(place, key)| Some((place.as_mut()?, *key)))
-}
-
-#[inline]
-fn ask_for_page(page: &PageView<'_, '_>, level: u8) {
-    if level == 0 {
-        for line in 0..LEAF_LINES {
-            page.prefetch(line * LINE_BYTES);
-        }
-    } else {
-        for line in BRANCH_LINES {
-            page.prefetch(line * LINE_BYTES);
-        }
-    }
 }

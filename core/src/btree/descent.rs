@@ -14,7 +14,7 @@ use crate::format::leaf::Leaf;
 use crate::pager::{PageView, Traversal};
 
 /// Bytes of a cache line, about: where it is another number, time is lost.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 /// The first lines of a leaf hold its header and heads.
 const LEAF_LINES: usize = 3;
 /// The cell where the search ends is read, and mostly the one behind it.
@@ -124,14 +124,20 @@ impl<'t, 'p> Descent<'t, 'p> {
 
     #[inline]
     fn ask_for_page(&self) {
-        if self.level == 0 {
-            for line in 0..LEAF_LINES {
-                self.page.prefetch(line * LINE_BYTES);
-            }
-        } else {
-            for line in BRANCH_LINES {
-                self.page.prefetch(line * LINE_BYTES);
-            }
+        ask_for_page(&self.page, self.level);
+    }
+}
+
+/// Asks for what a search in a page looks at first.
+#[inline]
+pub(super) fn ask_for_page(page: &PageView<'_, '_>, level: u8) {
+    if level == 0 {
+        for line in 0..LEAF_LINES {
+            page.prefetch(line * LINE_BYTES);
+        }
+    } else {
+        for line in BRANCH_LINES {
+            page.prefetch(line * LINE_BYTES);
         }
     }
 }
