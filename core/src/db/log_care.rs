@@ -52,7 +52,7 @@ impl Engine {
         let makes_do = is_too_much && (merges || is_one_ready);
         scarce |= makes_do && merges;
         let lack = match lack {
-            Some(_) if is_too_much => Some(Wanted::Least(self.segment_bytes_kept)),
+            Some(_) if is_too_much => Some(Wanted::Least),
             lack => lack,
         };
         if let Some(lack) = lack.filter(|_| !maintenance.log_yields && !makes_do) {
@@ -192,7 +192,7 @@ impl Engine {
         let writer = &log.writer;
         if self.log_short.load(Ordering::Relaxed) {
             let wanted = if self.is_segment_too_much() {
-                Wanted::Least(self.segment_bytes_kept)
+                Wanted::Least
             } else {
                 Wanted::Usual
             };

@@ -259,7 +259,7 @@ pub struct Engine {
     /// Puts wait for blocks that are alive in part (`evacuate`).
     wants_blocks: AtomicBool,
     /// Bytes of the device that are kept for a log segment.
-    segment_bytes_kept: u32,
+    segment_bytes_least: u32,
     /// Bytes of a log segment, once segments have grown.
     segment_bytes_usual: u64,
     /// Bytes that the log can take before a segment has to be prepared, and how

@@ -216,6 +216,7 @@ impl Bringing<'_> {
             segment_bytes: self.superblock.segment_bytes,
             segment_bytes_first: self.segment_bytes_first(),
             segment_bytes_usual: self.segment_bytes_usual(),
+            segment_bytes_least: self.segment_bytes_least(),
         };
         config.check()?;
         Ok(config)
@@ -225,7 +226,7 @@ impl Bringing<'_> {
     fn segment_bytes_first(&self) -> u32 {
         let geometry = self.platform.storage.geometry();
         let whole = self.superblock.segment_bytes;
-        let block = geometry.write_block_bytes.max(geometry.erase_block_bytes);
+        let block = self.segment_unit();
         if geometry.erase_before_write || !block.is_power_of_two() {
             return whole;
         }
@@ -233,11 +234,19 @@ impl Bringing<'_> {
         (whole / 16).next_multiple_of(block).max(least).min(whole)
     }
 
-    /// What is kept for a segment on a device that is nearly full: any commit fits.
-    fn segment_bytes_kept(&self) -> u32 {
+    /// A segment's length on a device that is nearly full, and what is kept for one there:
+    /// any commit fits.
+    fn segment_bytes_least(&self) -> u32 {
+        let usual = self.segment_bytes_usual();
         let transactions = self.options.transaction_bytes.saturating_mul(2);
-        let least = self.segment_bytes_first().max(transactions);
-        least.min(self.segment_bytes_usual())
+        transactions
+            .checked_next_multiple_of(self.segment_unit())
+            .map_or(usual, |least| least.max(self.segment_bytes_first()).min(usual))
+    }
+
+    fn segment_unit(&self) -> u32 {
+        let geometry = self.platform.storage.geometry();
+        geometry.write_block_bytes.max(geometry.erase_block_bytes).max(1)
     }
 
     /// An eighth of a memtable, so that what of the last segment is in use yet, and what is
@@ -248,14 +257,12 @@ impl Bringing<'_> {
         if first == whole {
             return whole;
         }
-        let geometry = self.platform.storage.geometry();
-        let unit = geometry.write_block_bytes.max(geometry.erase_block_bytes);
         let transactions = self.options.transaction_bytes.saturating_mul(2);
         let wanted = (self.options.memtable_bytes / 8)
             .max(transactions)
             .max(SEGMENT_BYTES_USUAL_MIN);
         wanted
-            .checked_next_multiple_of(unit.max(1))
+            .checked_next_multiple_of(self.segment_unit())
             .map_or(whole, |wanted| wanted.max(first).min(whole))
     }
 
@@ -380,7 +387,7 @@ impl Bringing<'_> {
     ) -> Result<Engine> {
         let options = self.options;
         let layout = self.layout();
-        let segment_bytes_kept = self.segment_bytes_kept();
+        let segment_bytes_least = self.segment_bytes_least();
         let segment_bytes_usual = u64::from(self.segment_bytes_usual());
         let budget = &mut self.budget;
         let wait = Arc::clone(&self.platform.wait);
@@ -567,7 +574,7 @@ impl Bringing<'_> {
             wants_drain: AtomicBool::new(false),
             wants_room: AtomicBool::new(false),
             wants_blocks: AtomicBool::new(false),
-            segment_bytes_kept,
+            segment_bytes_least,
             segment_bytes_usual,
             log_room: AtomicU64::new(0),
             log_promised: AtomicU64::new(0),

@@ -284,7 +284,7 @@ impl Engine {
             let empty = room.taken_bytes.saturating_sub(taken);
             // The segment is no more than an eighth of a small device.
             let whole = room.taken_bytes.saturating_add(room.available_bytes);
-            let kept = u64::from(self.segment_bytes_kept).min(whole / 8) + SHARED_BYTES;
+            let kept = u64::from(self.segment_bytes_least).min(whole / 8) + SHARED_BYTES;
             let available = room.available_bytes.saturating_sub(kept);
             let file = counters.file_bytes.load(Ordering::Relaxed);
             let holes = file.saturating_sub(room.taken_bytes);

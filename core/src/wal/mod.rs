@@ -88,6 +88,8 @@ pub struct LogConfig {
     pub segment_bytes_first: u32,
     /// Length up to which they grow so; any frame fits.
     pub segment_bytes_usual: u32,
+    /// Length on a device that is nearly full; any frame fits.
+    pub segment_bytes_least: u32,
 }
 
 impl LogConfig {
@@ -95,6 +97,13 @@ impl LogConfig {
     #[must_use]
     pub fn block_bytes(&self) -> u32 {
         self.storage.geometry().write_block_bytes
+    }
+
+    /// What every length of a segment is a multiple of: a header that states another is
+    /// no header.
+    fn unit_bytes(&self) -> u32 {
+        let geometry = self.storage.geometry();
+        geometry.write_block_bytes.max(geometry.erase_block_bytes)
     }
 
     /// The most bytes that a frame can have.
@@ -108,12 +117,11 @@ impl LogConfig {
     /// # Errors
     /// [`Error::Options`] with what is wrong.
     pub fn check(&self) -> Result<()> {
-        let geometry = self.storage.geometry();
-        let block = geometry.write_block_bytes;
+        let block = self.block_bytes();
         if !block.is_power_of_two() || !(16..=65_536).contains(&block) {
             return Err(Error::Options(OptionProblem::Geometry));
         }
-        let unit = block.max(geometry.erase_block_bytes);
+        let unit = self.unit_bytes();
         if !unit.is_power_of_two() {
             return Err(Error::Options(OptionProblem::Geometry));
         }
@@ -124,6 +132,8 @@ impl LogConfig {
             || !self.segment_bytes_usual.is_multiple_of(unit)
             || first > self.segment_bytes_usual
             || self.segment_bytes_usual > self.segment_bytes
+            || !self.segment_bytes_least.is_multiple_of(unit)
+            || !(first..=self.segment_bytes_usual).contains(&self.segment_bytes_least)
         {
             return Err(Error::Options(OptionProblem::SegmentBytes));
         }

@@ -293,9 +293,7 @@ impl SlotTable {
         number: u64,
         base: u64,
     ) -> Result<()> {
-        let geometry = config.storage.geometry();
-        let unit = geometry.write_block_bytes.max(geometry.erase_block_bytes);
-        let bytes = align_up(SEGMENT_HEADER_BYTES as u64, unit);
+        let bytes = align_up(SEGMENT_HEADER_BYTES as u64, config.unit_bytes());
         for (index, slot) in (0_u32..).zip(self.slots.iter_mut()) {
             if let SlotState::Used(segment) = slot.state
                 && segment.number < number
@@ -333,9 +331,7 @@ impl SlotTable {
         is_wiped: impl Fn(&Segment) -> bool,
         state: impl Fn(&Slot, &Segment) -> SlotState,
     ) -> Result<()> {
-        let geometry = config.storage.geometry();
-        let unit = geometry.write_block_bytes.max(geometry.erase_block_bytes);
-        let bytes = align_up(SEGMENT_HEADER_BYTES as u64, unit);
+        let bytes = align_up(SEGMENT_HEADER_BYTES as u64, config.unit_bytes());
         loop {
             let newest = self
                 .segments()

@@ -58,6 +58,7 @@ impl Setup {
             segment_bytes: self.segment_bytes,
             segment_bytes_first: self.segment_bytes_first,
             segment_bytes_usual: self.segment_bytes_usual.min(self.segment_bytes),
+            segment_bytes_least: self.segment_bytes_first,
         }
     }
 
@@ -528,6 +529,48 @@ fn segments_have_the_usual_length_and_a_long_commit_comes_back() {
             assert_eq!(writer.last_sequence(), last);
         }
     }
+    assert_eq!(storage.violations(), Vec::<std::string::String>::new());
+}
+
+/// A segment of a length that its header can't state would be lost with the process that
+/// wrote it.
+#[test]
+fn a_slot_of_any_length_takes_a_segment_that_is_found_again() {
+    let setup = Setup {
+        segment_bytes: 65_536,
+        segment_bytes_first: 2_048,
+        segment_bytes_usual: 8_192,
+        ..SMALL
+    };
+    let storage = SimStorage::new(SimOptions::disk(512));
+    let mut writer = setup.create(&storage).unwrap();
+    while writer.segment() < 4 {
+        prepare(&mut writer, 1).unwrap();
+        flush(&mut writer, 1, 0, true).unwrap();
+    }
+    let merged = writer.last_sequence();
+    let number = writer.segment();
+    let start = ScanStart {
+        first_segment: number,
+        merged_sequence: merged,
+        durable_sequence: merged,
+    };
+    // Recovery takes the one before it.
+    let (slot, segment) = writer.slots().segment(3).unwrap();
+    assert_eq!(segment.segment_bytes, 8_192);
+    drop(writer);
+    let config = setup.config(&storage);
+    config.storage.set_length(File::Log(slot), 8_392).unwrap();
+    let (_, mut writer) = setup.reopen(&storage, start).unwrap();
+    let begun = writer.segment();
+    while writer.segment() < begun + 2 {
+        prepare(&mut writer, 1).unwrap();
+        flush(&mut writer, 1, 0, true).unwrap();
+    }
+    let last = writer.last_sequence();
+    drop(writer);
+    let (commits, _) = setup.reopen(&storage, start).unwrap();
+    assert!(commits == expected(last, 0).split_off(merged as usize));
     assert_eq!(storage.violations(), Vec::<std::string::String>::new());
 }
 

@@ -70,7 +70,8 @@ pub fn busy_options() -> Options {
         log_buffer_bytes: 4 << 10,
         write_buffer_bytes: 8 << 10,
         transactions: 4,
-        transaction_bytes: 2 << 10,
+        // No multiple of any block, as where it is fitted to what there is.
+        transaction_bytes: 2_391,
         value_bytes_max: 1_500,
         read_set_bytes: 512,
         snapshots: 8,
@@ -113,6 +114,7 @@ pub fn setups() -> [Setup; SETUPS] {
                 page_bytes: 512,
                 range_bytes: 272,
                 memtable_bytes: 6 << 10,
+                transaction_bytes: 2 << 10,
                 filter_bytes: 32,
                 runs: 6,
                 ..rotating

@@ -22,9 +22,11 @@ pub enum PrepareProgress {
 }
 
 impl Slot {
-    /// The longest segment that the slot has room for.
+    /// The longest segment that the slot has room for. Whole units of it: whatever the
+    /// length of a file is, what begins in it is a segment that is found again.
     fn segment_bytes(&self, config: &LogConfig) -> u64 {
-        self.length.min(u64::from(config.segment_bytes))
+        let unit = u64::from(config.unit_bytes()).max(1);
+        self.length.min(u64::from(config.segment_bytes)) / unit * unit
     }
 
     /// Removes the file of a slot that holds nothing. A removal that failed and was done
@@ -308,7 +310,7 @@ impl SlotTable {
         bytes_least: u64,
     ) -> Result<bool> {
         let geometry = config.storage.geometry();
-        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
+        let unit = u64::from(config.unit_bytes()).max(1);
         let begun = (0_u32..)
             .zip(self.slots.iter_mut())
             .find_map(|(index, slot)| {
@@ -374,7 +376,7 @@ impl SlotTable {
         slot.state = SlotState::Working;
         slot.damaged = false;
         let left = slot.segment_bytes(config).saturating_sub(done);
-        let unit = u64::from(geometry.write_block_bytes.max(geometry.erase_block_bytes)).max(1);
+        let unit = u64::from(config.unit_bytes()).max(1);
         let bytes = (bytes_max / unit * unit).max(unit).min(left);
         Ok(PrepareStep {
             slot: index,

@@ -14,8 +14,8 @@ pub enum Wanted {
     Next,
     /// Of the usual length, which any commit fits into.
     Usual,
-    /// So long, on a device that is nearly full: any commit fits.
-    Least(u32),
+    /// No longer than that any commit fits, on a device that is nearly full.
+    Least,
     /// Of full length: a commit of an earlier open may need it.
     Whole,
 }
@@ -143,7 +143,7 @@ impl LogWriter {
         match wanted {
             Wanted::Next => self.segment_bytes.saturating_mul(4).min(usual),
             Wanted::Usual => usual,
-            Wanted::Least(bytes) => u64::from(bytes),
+            Wanted::Least => u64::from(self.config.segment_bytes_least),
             Wanted::Whole => u64::MAX,
         }
     }
