@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// How many of its last lines an error tells.
-const LAST_LINES: usize = 40;
+const LAST_LINES: usize = 20;
 /// How long the end of a program's output is waited for when it has ended.
 const OUTPUT_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -141,7 +141,7 @@ mod tests {
         let status = pass_on(&mut command, &last).unwrap();
         assert_eq!(status.code(), Some(3));
         let told = last.told();
-        assert!(told.starts_with("\n    line 61\n"), "{told}");
+        assert!(told.starts_with("\n    line 81\n"), "{told}");
         assert!(told.ends_with("\n    line 100"), "{told}");
 
         let last = Arc::<LastLines>::default();

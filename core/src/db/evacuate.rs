@@ -35,7 +35,6 @@ use super::rewrite::{Purpose, Rewritten};
 use super::{Engine, Maintenance};
 use crate::error::{Error, Result};
 use crate::mem::Budget;
-use crate::sync::Ordering;
 use core::mem::{swap, take};
 
 /// Blocks that a round has to give back at least.
@@ -112,7 +111,7 @@ impl Evacuation {
 }
 
 /// Whether it was room that was missing, and the store is as it was published.
-fn lacks_room(maintenance: &Maintenance, error: &Error) -> bool {
+pub(super) fn lacks_room(maintenance: &Maintenance, error: &Error) -> bool {
     is_full(error) && !maintenance.store.must_abandon()
 }
 
@@ -129,9 +128,6 @@ impl Engine {
         let layout = *self.pager.layout();
         if layout.block_units() == 1 {
             return Ok(false);
-        }
-        if self.wants_blocks.swap(false, Ordering::AcqRel) {
-            maintenance.evacuation.is_short = true;
         }
         if maintenance.evacuation.is_short {
             let worked = self.evacuate_step(maintenance, Worth::Any)?;

@@ -5,7 +5,7 @@ use super::pressure::TREES_MIN_MEMTABLES;
 use super::{Engine, LogState, Maintenance, STATE_FROZEN};
 use crate::error::{Error, Result};
 use crate::sync::{ExclusiveGuard, Ordering};
-use crate::wal::{Checkpoint, Wanted};
+use crate::wal::{Checkpoint, SlotTable, Wanted};
 use lightning_platform::IoErrorKind;
 
 /// The part of what the page file uses that the log may have in slots that hold nothing,
@@ -45,9 +45,14 @@ impl Engine {
         let mut scarce = false;
         let lack = self.lacking_segment(&log);
         // What a merge gives back is used again, where room for more would be the reserve's.
-        let (_, kept) = log.writer.slots().file_bytes();
         let is_too_much = lack.is_some() && self.is_segment_too_much();
-        let merges = kept > log.writer.segment_bytes();
+        // Or it takes no more than a flip.
+        let merged = superblock.merged_sequence;
+        let flips = log.writer.first_segment_needed_for(merged) > superblock.first_segment;
+        maintenance.log_wants_flip = is_too_much && flips;
+        let is_in_front = self.appended.load(Ordering::SeqCst) > merged;
+        let merges = self.front.versions.has_room(self.pager.epochs())
+            && (flips || (is_in_front && log.writer.slots().used_slots() > 1));
         let is_one_ready = lack == Some(Wanted::Next) && log.writer.slots().ready_slots() > 0;
         let makes_do = is_too_much && (merges || is_one_ready);
         scarce |= makes_do && merges;
@@ -110,10 +115,7 @@ impl Engine {
     /// `kept` is what this round kept.
     fn shorten_log(&self, log: &mut LogState, kept: u64) {
         if self.is_segment_too_much() {
-            // All but one are room that something else needs.
-            while log.writer.slots().ready_slots() > 1
-                && matches!(log.writer.shorten_free(0), Ok(true))
-            {}
+            empty_slots(log);
             return;
         }
         let [newest, middle, _] = log.kept_bytes;
@@ -128,6 +130,17 @@ impl Engine {
             u64::from(self.options.log_slots_ready) * u64::from(log.config.segment_bytes_usual);
         // A log that stays long is no harm.
         while let Ok(true) = log.writer.shorten_free(most.saturating_add(ready)) {}
+    }
+
+    /// Gives the room of log slots that hold nothing to who needs it more. Answers whether
+    /// there was any.
+    pub(super) fn empty_log_slots(&self) -> bool {
+        let Some(mut log) = self.enter_log() else {
+            return false;
+        };
+        let emptied = empty_slots(&mut log);
+        self.note_log(&mut log);
+        emptied
     }
 
     /// Tells the log of the step of preparing that ran.
@@ -324,4 +337,15 @@ impl Engine {
         }
         trimmed
     }
+}
+
+/// Empties slots that hold nothing, but for one that is ready: they are room that something
+/// else needs.
+fn empty_slots(log: &mut LogState) -> bool {
+    let has_more = |slots: &SlotTable| slots.ready_slots() > 1 || slots.blank_bytes() > 0;
+    let mut emptied = false;
+    while has_more(log.writer.slots()) && matches!(log.writer.shorten_free(0), Ok(true)) {
+        emptied = true;
+    }
+    emptied
 }

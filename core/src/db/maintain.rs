@@ -160,7 +160,8 @@ impl Engine {
                         }
                         left => maintenance.work = left,
                     }
-                    self.note_full(false);
+                    maintenance.has_flipped_for_room = false;
+                    self.note_built();
                 }
                 Err(error) => {
                     self.give_up(&mut maintenance, &work, error)?;
@@ -169,7 +170,8 @@ impl Engine {
             }
             progress.worked |= self.give_back(&mut maintenance)?;
         } else if !progress.is_behind {
-            progress.worked |= self.evacuate_step(&mut maintenance, Worth::Much)?
+            progress.worked |= self.make_room(&mut maintenance)?
+                || self.evacuate_step(&mut maintenance, Worth::Much)?
                 || self.give_space_back(&mut maintenance)?;
         }
         match failure {

@@ -177,6 +177,10 @@ struct Maintenance {
     /// A sequence, and the oldest segment of the log that was needed for what is above it
     /// when the log was last at hand.
     log_needed: (u64, u64),
+    /// Whether nothing but a flip is needed for log segments to be free that are lacking.
+    log_wants_flip: bool,
+    /// Whether a flip has been made for puts that find no room, since they last found some.
+    has_flipped_for_room: bool,
 }
 
 /// Figures of a running engine.
@@ -254,10 +258,10 @@ pub struct Engine {
     loads: AtomicU64,
     wants_sync: AtomicBool,
     wants_drain: AtomicBool,
-    /// Puts wait for space that a flip makes reusable.
+    /// Puts wait for room that maintenance may find (`reserve`).
     wants_room: AtomicBool,
-    /// Puts wait for blocks that are alive in part (`evacuate`).
-    wants_blocks: AtomicBool,
+    /// What is to be within reach before it looks for more, in bytes.
+    exhausted_bytes: AtomicU64,
     /// Bytes of the device that are kept for a log segment.
     segment_bytes_least: u32,
     /// Bytes of a log segment, once segments have grown.

@@ -241,12 +241,17 @@ impl Bringing<'_> {
         let transactions = self.options.transaction_bytes.saturating_mul(2);
         transactions
             .checked_next_multiple_of(self.segment_unit())
-            .map_or(usual, |least| least.max(self.segment_bytes_first()).min(usual))
+            .map_or(usual, |least| {
+                least.max(self.segment_bytes_first()).min(usual)
+            })
     }
 
     fn segment_unit(&self) -> u32 {
         let geometry = self.platform.storage.geometry();
-        geometry.write_block_bytes.max(geometry.erase_block_bytes).max(1)
+        geometry
+            .write_block_bytes
+            .max(geometry.erase_block_bytes)
+            .max(1)
     }
 
     /// An eighth of a memtable, so that what of the last segment is in use yet, and what is
@@ -556,6 +561,8 @@ impl Bringing<'_> {
                 log_yields: false,
                 log_yielded: false,
                 log_needed: (0, 0),
+                log_wants_flip: false,
+                has_flipped_for_room: false,
             }),
             transactions,
             cursor_memories,
@@ -573,7 +580,7 @@ impl Bringing<'_> {
             wants_sync: AtomicBool::new(false),
             wants_drain: AtomicBool::new(false),
             wants_room: AtomicBool::new(false),
-            wants_blocks: AtomicBool::new(false),
+            exhausted_bytes: AtomicU64::new(0),
             segment_bytes_least,
             segment_bytes_usual,
             log_room: AtomicU64::new(0),

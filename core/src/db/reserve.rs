@@ -12,8 +12,9 @@
 //!   than the page file's limits allow. Pages of the state being built count as free, and what
 //!   they hold as in front.
 //! * *Holes* of the page file are blocks like any other to who looks for space, but need room
-//!   of the device. What it can give is first of all theirs: the log takes only what is left,
-//!   and where there isn't enough, by others' doing, so much less is free.
+//!   of the device. What it can give is first of all theirs: the log takes only what is left.
+//!   Where there isn't enough, by others' doing or since a power cut took holes back, the
+//!   blocks that are taken count as free less what holes lack.
 //! * *Growth*: how much larger the trees may be when what is in front is merged. A leaf
 //!   that is changed may become two, since it may be full; so a page for each entry, but no more
 //!   than the trees have; and the bytes of the entries, twice in memtables, since a quarter of
@@ -32,14 +33,17 @@
 //! once in thousands of puts; a flip lowers it to what is left by then. Where it doesn't
 //! suffice, what is in front is merged first, whatever its size, and writers are told
 //! [`Error::FrontFull`]: what the trees really need is mostly far less than what they may.
-//! Only where nothing stands in front are puts refused with [`Error::StorageFull`], and until
+//! Where nothing stands in front, maintenance does for them what it would do in a rest: a flip
+//! that frees what merges have left, a shorter file, fewer slots of the log. When nothing
+//! is left of that, puts are refused with [`Error::StorageFull`], and until
 //! more than a few of them find room, or each would be merged by itself.
 //!
 //! # What else is done while room is short
 //! * Memtables are merged by themselves rather than become runs, which would take room until
 //!   they are merged.
 //! * The log has what is in front merged, which gives it segments back, rather than take room
-//!   for another one. Of segments that hold nothing it keeps one.
+//!   for another one; or a flip made, where that is all that it takes. Of segments that hold
+//!   nothing it keeps one.
 //! * A flip's pages go to free space in pieces: deletes leave single free pages, and who asked
 //!   for a longer stretch would make the file longer.
 //!
@@ -54,8 +58,9 @@
 //! * While a snapshot is open that is older than a merge, nothing that the merge replaces is
 //!   free. Deletes may be refused until it ends.
 //! * A block that has a live unit is not free. Where blocks are larger than pages, or pages
-//!   compressed, what a merge replaces may leave many of those. Where puts wait for them
-//!   they are evacuated (`evacuate`), as far as there is room for that.
+//!   compressed, what a merge replaces may leave many of those. After puts were refused
+//!   they are evacuated (`evacuate`), as far as there is room for that: not before, since
+//!   deletes scatter what is dead over blocks again, and need free ones meanwhile.
 
 use super::{Engine, Maintenance, STATE_ACTIVE, STATE_FROZEN, Sequencer};
 use crate::error::{Error, Result};
@@ -170,10 +175,12 @@ impl Engine {
         if outlook.spare_bytes >= least {
             let budget = outlook.spare_bytes.min(LOOK_BYTES_MAX);
             sequencer.put_budget_bytes = budget.max(growth_bytes);
+            self.wants_room.store(false, Ordering::Release);
             return Ok(());
         }
         sequencer.put_budget_bytes = 0;
-        if self.full_or(Error::FrontFull) == Error::StorageFull {
+        let is_exhausted = self.within_reach() < self.exhausted_bytes.load(Ordering::Relaxed);
+        if is_exhausted || self.full_or(Error::FrontFull) == Error::StorageFull {
             return Err(Error::StorageFull);
         }
         if outlook.growth_bytes > 0 {
@@ -186,23 +193,34 @@ impl Engine {
             self.wants_drain.store(true, Ordering::Release);
             return Err(Error::FrontFull);
         }
-        if self.is_room_pending() {
-            self.wants_room.store(true, Ordering::Release);
-            return Err(Error::FrontFull);
-        }
-        self.wants_blocks.store(true, Ordering::Release);
-        Err(Error::StorageFull)
+        self.wants_room.store(true, Ordering::Release);
+        Err(Error::FrontFull)
     }
 
-    /// Whether a flip would make space reusable that merges have left.
-    fn is_room_pending(&self) -> bool {
+    /// Whether puts wait for room that maintenance may find though nothing is in front.
+    pub(super) fn wants_room(&self) -> bool {
+        self.wants_room.load(Ordering::Acquire)
+    }
+
+    /// Notes that there is no more room than what is within reach now: puts are refused
+    /// until there is, or something was built.
+    pub(super) fn note_exhausted(&self) {
+        let reach = self.within_reach().saturating_add(1);
+        self.exhausted_bytes.store(reach, Ordering::Relaxed);
+        self.wants_room.store(false, Ordering::Release);
+    }
+
+    /// Notes that something was built: it may have left room.
+    pub(super) fn note_built(&self) {
+        self.exhausted_bytes.store(0, Ordering::Relaxed);
+        self.note_full(false);
+    }
+
+    /// Whether a flip would make space reusable that merges have left, more of it than the
+    /// flip leaves itself.
+    pub(super) fn is_room_pending(&self) -> bool {
         let pending = self.statistics.pending_bytes.load(Ordering::Relaxed);
         pending >= self.put_bytes_min() && self.can_reclaim_pending()
-    }
-
-    /// Whether puts wait for space that a flip makes reusable. Asked once.
-    pub(super) fn wants_room(&self) -> bool {
-        self.wants_room.swap(false, Ordering::AcqRel) && self.is_room_pending()
     }
 
     /// Bytes that a merge writes before it publishes: what a slice replaces is free only when
@@ -288,8 +306,9 @@ impl Engine {
             let available = room.available_bytes.saturating_sub(kept);
             let file = counters.file_bytes.load(Ordering::Relaxed);
             let holes = file.saturating_sub(room.taken_bytes);
-            let shared = available.saturating_add(empty);
-            free_bytes = free_bytes.min(shared.saturating_sub(holes.saturating_sub(available)));
+            // As many as the device can give are there, wherever they are looked for.
+            let missing = holes.saturating_sub(available).min(empty);
+            free_bytes = free_bytes.min(available.saturating_add(empty - missing));
             log_bytes = available.saturating_sub(holes);
         }
         let growth_bytes = self.growth_in_front();

@@ -4,11 +4,12 @@
 //! evacuated (`evacuate`), the end of the file is moved to free space before it (`shorten`),
 //! holes are punched, the file is cut off.
 
-use super::evacuate::Worth;
+use super::evacuate::{Worth, lacks_room};
 use super::maintain::Publishing;
 use super::{Engine, Maintenance, STATE_FREE, STATE_RESTING};
 use crate::error::{Error, Result};
 use crate::sync::Ordering;
+use core::mem::take;
 
 /// Bytes that wait for reuse and are worth a flip that frees them.
 const PENDING_BYTES_MIN: u64 = 64 << 10;
@@ -53,9 +54,11 @@ impl Engine {
     /// isn't cut off. Answers whether anything was done. Nothing is being built.
     ///
     /// What a merge has left behind is free only by the flip after its last, and the room
-    /// that many runs took isn't used again soon.
+    /// that many runs took isn't used again soon. So are the segments of the log that the last
+    /// merge was the last to need.
     pub(super) fn give_space_back(&self, maintenance: &mut Maintenance) -> Result<bool> {
-        if self.wants_room() && self.front.versions.has_room(self.pager.epochs()) {
+        let has_room = self.front.versions.has_room(self.pager.epochs());
+        if take(&mut maintenance.log_wants_flip) && has_room {
             self.flip_to_free(maintenance)?;
             return Ok(true);
         }
@@ -78,6 +81,44 @@ impl Engine {
         let punched = maintenance.store.punch_holes(&self.pager, least)?;
         self.note_store(maintenance);
         Ok(punched)
+    }
+
+    /// Does a step of what makes room for puts that found none, though nothing is in front:
+    /// all that writes would have to pause for otherwise. Answers whether there may be more;
+    /// where there isn't, puts are told that the storage is full. Nothing is being built.
+    pub(super) fn make_room(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        if !self.wants_room() {
+            return Ok(false);
+        }
+        let worked = match self.make_room_step(maintenance) {
+            Err(error) if lacks_room(maintenance, &error) => false,
+            outcome => outcome?,
+        };
+        if !worked {
+            maintenance.has_flipped_for_room = false;
+            // What may come of that is for later puts: deletes need blocks that are free.
+            maintenance.evacuation.is_short = true;
+            self.note_exhausted();
+        }
+        Ok(worked)
+    }
+
+    fn make_room_step(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        let has_room = self.front.versions.has_room(self.pager.epochs());
+        // Once: a flip leaves something behind itself.
+        let flips = self.is_room_pending() && !maintenance.has_flipped_for_room;
+        let is_left = !self.is_shortening(maintenance) && maintenance.shortening.has_left;
+        if has_room && (flips || is_left) {
+            maintenance.has_flipped_for_room = true;
+            self.flip_to_free(maintenance)?;
+            return Ok(true);
+        }
+        if self.shorten_step(maintenance)? {
+            return Ok(true);
+        }
+        let cut = maintenance.store.cut_off(&self.pager)?;
+        self.note_store(maintenance);
+        Ok(cut || self.empty_log_slots())
     }
 
     /// Lets the host have the memory of memtables that are free, until they are filled

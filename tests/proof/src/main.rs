@@ -80,22 +80,26 @@ fn main() -> ExitCode {
     if arguments.every {
         cases::print_every();
     }
-    let mut all_good = true;
+    let mut bad = Vec::new();
     for check in chosen {
         if arguments.until_bad {
             cases::end_at_first(check.name);
         }
-        all_good &= report(check, &settings);
+        bad.extend(report(check, &settings));
     }
-    if all_good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    if bad.is_empty() {
+        return ExitCode::SUCCESS;
     }
+    // Once more, for who reads the end of it.
+    println!("\nseed {}, {setting} setting, bad:", settings.seed);
+    for words in bad {
+        println!("  {words}");
+    }
+    ExitCode::FAILURE
 }
 
-/// Runs one check and prints its line; false where it didn't hold.
-fn report(check: &Check, settings: &Settings) -> bool {
+/// Runs one check and prints its line; what was bad where it didn't hold.
+fn report(check: &Check, settings: &Settings) -> Option<String> {
     let start = Instant::now();
     let Outcome {
         cases,
@@ -105,7 +109,7 @@ fn report(check: &Check, settings: &Settings) -> bool {
     } = (check.run)(settings);
     let seconds = start.elapsed().as_secs_f64();
     println!("{} cases {cases} bad {bad} ({seconds:.1} s)", check.name);
-    if let Some(first_bad) = first_bad {
+    if let Some(first_bad) = &first_bad {
         println!("  first bad case: {first_bad}");
     }
     if let Some(note) = note {
@@ -114,7 +118,12 @@ fn report(check: &Check, settings: &Settings) -> bool {
     if cases == 0 {
         println!("  ran no case");
     }
-    cases > 0 && bad == 0
+    let reason = match first_bad {
+        None if cases > 0 && bad == 0 => return None,
+        None => format!("{cases} cases, {bad} bad"),
+        Some(first_bad) => first_bad,
+    };
+    Some(format!("{}: {reason}", check.name))
 }
 
 fn seed_from_time() -> u64 {

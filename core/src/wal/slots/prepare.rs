@@ -77,6 +77,13 @@ impl SlotTable {
             .any(|(_, slot)| slot.state == SlotState::Ready && slot.segment_bytes(config) <= bytes)
     }
 
+    /// Bytes of slots' files that hold nothing and aren't ready.
+    pub fn blank_bytes(&self) -> u64 {
+        let blank = |(_, slot): &(u32, &Slot)| slot.state == SlotState::Blank;
+        let lengths = self.existing().filter(blank).map(|(_, slot)| slot.length);
+        lengths.sum()
+    }
+
     /// Removes slots that hold nothing, from the highest, until `keep` are left.
     /// Answers how many it removed.
     ///
@@ -118,7 +125,7 @@ impl SlotTable {
     }
 
     /// Where the files of all slots together have more than `bytes`, empties that of one
-    /// which holds nothing, the last. Answers whether it did. Its directory entry stays,
+    /// which holds nothing: the last that isn't ready, else the last. Answers whether it did. Its directory entry stays,
     /// so that no sync of the directory holds up a flush.
     ///
     /// # Errors
@@ -130,7 +137,7 @@ impl SlotTable {
             .zip(self.slots.iter_mut())
             .take(self.end)
             .filter(|(_, slot)| is_free(slot) && slot.length > 0)
-            .last();
+            .max_by_key(|(index, slot)| (slot.state == SlotState::Blank, *index));
         let Some((index, slot)) = found.filter(|_| all > bytes) else {
             return Ok(false);
         };

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lightning_core::db::{Budgeted, Engine, Options};
 use lightning_core::error::Error;
 use lightning_core::txn::Snapshot;
+use lightning_platform::Storage;
 use lightning_sim::{CrashMode, Random, SimStorage, mix};
 
 use super::{Check, Outcome, Settings};
@@ -156,8 +157,13 @@ impl<'a> Case<'a> {
         let failure = self.failure.map(words);
         let kib = |bytes: u64| bytes >> 10;
         format!(
-            "KiB: free {}, file {} used {} pending {}, front {} runs {}, log {} kept {}; maintenance: {failure:?}",
+            "KiB: device {} free {}, page file takes {} of {} used {} pending {}, front {} runs {}, log {} kept {}; maintenance: {failure:?}",
+            kib(self.storage.capacity()),
             kib(free),
+            kib(self
+                .storage
+                .page_file_room()
+                .map_or(0, |room| room.taken_bytes)),
             kib(statistics.store.file_bytes),
             kib(statistics.store.used_bytes),
             kib(statistics.store.pending_bytes),
