@@ -101,11 +101,13 @@ fn compare(data: &[u8], whole: &Reading, limits: RequestLimits) {
 }
 
 /// Whether lengths are written as clients write them: digits without leading zeros or signs.
+/// What follows an argument needn't be the end of a line, so that a length may stand anywhere.
 fn is_canonical(data: &[u8]) -> bool {
-    data.split(|byte| *byte == b'\n').all(|line| match line {
-        [b'*' | b'$', b'0', rest @ ..] => rest.len() <= 1,
-        [b'*' | b'$', b'1'..=b'9', ..] => true,
-        [b'*' | b'$', ..] => false,
-        _ => true,
-    })
+    let is_other = |bytes: &[u8]| {
+        matches!(
+            bytes,
+            [b'*' | b'$', b'+' | b'-', _] | [b'*' | b'$', b'0', b'0'..=b'9']
+        )
+    };
+    !data.windows(3).any(is_other)
 }

@@ -75,6 +75,10 @@ impl Engine {
         if !is_idle || !is_empty || !self.front.versions.has_room(epochs) {
             return Err(Error::Busy);
         }
+        if maintenance.store.must_abandon() {
+            // Giving up what was built before failed, reading the catalogue.
+            maintenance.store.abandon(&self.pager)?;
+        }
         let oldest = self.front.versions.oldest_generation(epochs);
         while maintenance.store.reclaim(&self.pager, oldest)? {}
         let roots = maintenance.store.published().roots;
@@ -200,7 +204,8 @@ impl Drop for Load<'_> {
             return;
         }
         self.maintenance.changed_count = 0;
-        if self.maintenance.store.abandon(&self.engine.pager).is_err() {
+        // After another error who comes next abandons it.
+        if self.maintenance.store.abandon(&self.engine.pager) == Err(Error::Poisoned) {
             self.engine.poisoned.store(true, Ordering::Release);
         }
     }

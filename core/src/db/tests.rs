@@ -1,5 +1,6 @@
 //! The engine over the simulator: against a model, and cut off everywhere.
 
+mod abandoned;
 mod attacker;
 mod conflicts;
 mod crash;

@@ -56,6 +56,10 @@ impl Engine {
             .split_at_mut_checked(page_bytes)
             .ok_or(Error::Internal(270))?;
         let store = &mut maintenance.store;
+        if store.must_abandon() {
+            // Giving up what was built failed, reading the catalogue.
+            store.abandon(&self.pager)?;
+        }
         let roots = store.published().roots;
         let mut check = Check {
             engine: self,

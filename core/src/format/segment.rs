@@ -118,7 +118,9 @@ impl SegmentHeader {
         }
     }
 
-    fn is_plausible(&self) -> bool {
+    /// Whether [`decode`](Self::decode) takes it for a header.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
         (1..=COUNT_MAX).contains(&self.number)
             && self.base_sequence <= COUNT_MAX
             && (self.cut <= COUNT_MAX || self.cut == CUT_NONE)

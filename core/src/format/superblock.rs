@@ -235,7 +235,9 @@ impl Superblock {
         })
     }
 
-    fn is_plausible(&self) -> bool {
+    /// Whether [`decode`](Self::decode) takes it for a superblock.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
         let power = |number: u32| number.is_power_of_two();
         let page_range = PAGE_BYTES_MIN as u32..=PAGE_BYTES_MAX as u32;
         power(self.page_bytes)

@@ -79,7 +79,10 @@ impl PageStore {
             sink.push(&list.encode())?;
         }
         for run in self.runs.iter_after(&input.runs) {
-            sink.push(&run.encode())?;
+            let record = run.encode();
+            // What no opening would take for one must not be published.
+            RunRecord::decode(&record).ok_or(Error::Internal(363))?;
+            sink.push(&record)?;
         }
         let crc = sink.finish()?;
         self.writer.bytes_written += padded as u64;

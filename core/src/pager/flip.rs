@@ -390,7 +390,9 @@ impl PageStore {
     ) -> Result<()> {
         let storage = pager.storage();
         let offset = slot * pager.layout().block_bytes as u64;
-        let encoded = superblock.encode(pager.checksum());
+        // What no opening would take for one must not be published.
+        let whole = superblock.is_plausible().then_some(superblock);
+        let encoded = whole.ok_or(Error::Internal(362))?.encode(pager.checksum());
         let creates = self.superblock.generation == 0;
         let block = storage.geometry().write_block_bytes as usize;
         let length = SUPERBLOCK_BYTES.div_ceil(block.max(1)) * block;

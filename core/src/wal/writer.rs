@@ -132,7 +132,7 @@ impl LogWriter {
         check_buffer(&config, &buffer)?;
         let (slot, segment) = slots.take_erased(&config, wanted_bytes, segment)?;
         let mut writer = Self::on_slot(config, slots, buffer, (slot, &segment));
-        writer.begin_segment(slot, &segment);
+        writer.begin_segment(slot, &segment)?;
         Ok(writer)
     }
 
@@ -523,12 +523,11 @@ impl LogWriter {
             .slots
             .take_ready(&self.config, bytes, segment)
             .ok_or(Error::LogFull)?;
-        self.begin_segment(slot, &segment);
-        Ok(())
+        self.begin_segment(slot, &segment)
     }
 
     /// Puts the header of `segment` at the front of the (empty) buffer.
-    fn begin_segment(&mut self, slot: u32, segment: &Segment) {
+    fn begin_segment(&mut self, slot: u32, segment: &Segment) -> Result<()> {
         let header = SegmentHeader {
             lineage_id: self.config.lineage_id,
             instance_id: self.config.instance_id,
@@ -539,6 +538,11 @@ impl LogWriter {
             base_sequence: segment.base_sequence,
             cut: segment.cut,
         };
+        // What no opening would take for a segment must not take a commit.
+        if !header.is_plausible() {
+            self.failed = true;
+            return Err(Error::Internal(361));
+        }
         let front =
             usize::try_from(first_flush_offset(self.block_bytes)).unwrap_or(SEGMENT_HEADER_BYTES);
         if let Some(area) = self.buffer.get_mut(..front) {
@@ -557,6 +561,7 @@ impl LogWriter {
             segment.number,
         );
         self.predecessor = 0;
+        Ok(())
     }
 }
 

@@ -97,7 +97,13 @@ struct Life {
 impl Life {
     fn of(seed: u64, operations: usize) -> Self {
         let setups = setups();
-        let setup = setups[(seed % setups.len() as u64) as usize];
+        let count = setups.len() as u64;
+        let setup = setups[(seed % count) as usize];
+        let setup = if seed / count % 2 == 1 {
+            setup.uneven(mix(!seed))
+        } else {
+            setup
+        };
         let ops = Planner::new(mix(seed), &setup).life(operations);
         Self { seed, setup, ops }
     }

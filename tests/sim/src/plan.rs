@@ -130,6 +130,30 @@ pub struct Setup {
     pub value_bytes_longest: u64,
 }
 
+impl Setup {
+    /// The same with sizes that are no multiples of anything, as where they are fitted to
+    /// the memory that there is.
+    pub fn uneven(mut self, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut more = |bytes: u32| random.below(u64::from(bytes)) as u32;
+        let options = &mut self.options;
+        options.memtable_bytes += more(6 << 10);
+        let most = options.memtable_bytes.min(options.segment_bytes) / 3;
+        options.transaction_bytes = most - more(128);
+        options.value_bytes_max = options.transaction_bytes / 4 * 3 - more(64);
+        options.range_bytes += more(512);
+        options.log_buffer_bytes += more(4 << 10);
+        options.write_buffer_bytes += more(4 << 10);
+        options.read_set_bytes += more(512);
+        options.cache_bytes += u64::from(more(16 << 10));
+        options.slice_bytes_min += u64::from(more(8 << 10));
+        options.file_bytes_max += u64::from(more(1 << 20));
+        options.memtables += more(2);
+        options.stage_pages += more(3);
+        self
+    }
+}
+
 /// Sizes with which everything happens often.
 fn busy() -> Options {
     Options {

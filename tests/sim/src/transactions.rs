@@ -108,9 +108,14 @@ impl World<'_> {
         };
         let transaction = &mut open.transaction;
         engine.transaction_note_read(transaction, table, &from, to.as_deref())?;
+        if open.is_serializable {
+            // Noted, whatever comes of reading it.
+            let (from, to) = (from.clone(), to.clone());
+            open.reads.push(Read { table, from, to });
+        }
         let view = engine.transaction_view(transaction, table, true)?;
         let own = &open.writes;
-        let found = match query {
+        match query {
             Query::Get(_, number) => {
                 let key = key(*number);
                 let below = self.model.row(table, &key, open.moment);
@@ -129,11 +134,7 @@ impl World<'_> {
                 let rows = reading::visible(rows, open.now_ms);
                 reading::scan(engine, &view, (&from, to.as_deref()), backwards, &rows)
             }
-        };
-        if open.is_serializable {
-            open.reads.push(Read { table, from, to });
         }
-        found
     }
 
     pub fn commit(&mut self, client: u8) -> Step {

@@ -19,7 +19,7 @@ const LOADED_AT_ONCE: u64 = 1000;
 /// What redis-benchmark does.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// `set` or `get`.
+    /// `set`, `get` or `ping_mbulk`.
     pub command: &'static str,
     pub connections: u32,
     pub pipeline: u32,

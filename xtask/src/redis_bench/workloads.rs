@@ -1,6 +1,6 @@
-//! What is measured, in this order: servers that have nothing to do; the same data in
-//! both; reads, writes and both together where a power cut may take a second; durable
-//! writes; and a start with all the data.
+//! What is measured, in this order: what the load's own work allows; durable writes; servers
+//! that have nothing to do; the same data in both; reads, writes and both together where a
+//! power cut may take a second; and a start with all the data.
 
 use std::time::Duration;
 
@@ -215,6 +215,12 @@ pub fn measure(extent: &Extent) -> Result<Vec<Row>> {
     let threads = |load: Load| Load { threads: 2, ..load };
 
     let durable = Pair::start(Durability::Sync)?;
+    // No server answers anything faster to this client.
+    let ping = Load {
+        command: "ping_mbulk",
+        ..get
+    };
+    rows.extend(compare(extent, "PING, 50 connections", &durable, ping)?);
     rows.extend(compare(
         extent,
         "durable SET, 1 connection",

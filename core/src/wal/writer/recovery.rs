@@ -80,7 +80,7 @@ impl LogWriter {
             taken => taken?,
         };
         let mut writer = Self::on_slot(config.clone(), slots, buffer, (slot, &segment));
-        writer.begin_segment(slot, &segment);
+        writer.begin_segment(slot, &segment)?;
         match writer.write_again(scan, window, base) {
             Err(error) if goes_on(&error, &writer.slots) => {
                 // What it holds stands in others, too.

@@ -74,6 +74,7 @@ pub fn record(plan: &Plan) -> std::result::Result<History, String> {
         reader_slots: 6,
         read_set_bytes: 2 << 10,
         memtable_bytes: 6 << 10,
+        transaction_bytes: 2_045,
         durability: if random.chance(1, 2) {
             Durability::Sync
         } else {
