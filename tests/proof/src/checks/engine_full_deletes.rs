@@ -41,7 +41,7 @@ const ROUNDS_MAX: u32 = 2_000;
 const CYCLES: u32 = 3;
 
 fn run(settings: &Settings) -> Outcome {
-    let count = if settings.is_long { 2_400 } else { 72 };
+    let count = if settings.is_long { 2_400 } else { 400 };
     let counts = Counts::default();
     let outcome = for_each(count, |case| {
         let seed = mix(settings.seed ^ mix(!case));
