@@ -42,6 +42,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// The first pause after storage failed; each further one is twice as long, up to the longest.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 const FAILURE_DOUBLINGS_MAX: u32 = 3;
+/// What a step does after which others may have the processor: about a tenth of a
+/// millisecond's work.
+const SHORT_STEP: Budgeted = Budgeted {
+    entries: 256,
+    log_bytes: 256 << 10,
+};
 
 #[derive(Default)]
 struct State {
@@ -193,12 +199,13 @@ impl Maintenance {
         let mut sweeps = Sweeps::new(self.intervals.sweep());
         let mut checkpoints = Checkpoints::default();
         let mut failures = Failures::default();
+        let mut has_time = false;
         loop {
             checkpoints.look(shared, self.intervals.checkpoint());
             // Before it looks: who tells it from now on may have found what it doesn't see.
             // It sees what those found who told it before: it reads what they wrote here.
             let _was_told = self.is_told.swap(false, Ordering::SeqCst);
-            let mut next = step(shared);
+            let mut next = step(shared, &mut has_time);
             if matches!(next, Next::Rest) && sweeps.step(shared, self.intervals.sweep()) {
                 // There is less to keep now, and a superblock that the log doesn't name.
                 is_settled = false;
@@ -298,12 +305,25 @@ impl Maintenance {
 }
 
 /// One step of the engine's work.
-fn step(shared: &Shared) -> Next {
-    let stepped = shared.engine.poll_maintenance(Budgeted::default());
+///
+/// However nice a thread is, the scheduler takes the processor from it only at a tick, every
+/// few milliseconds, where who waits has had its share of late. So it offers the processor
+/// itself after short steps, as long as merges have time (`has_time`, as the last step said).
+fn step(shared: &Shared, has_time: &mut bool) -> Next {
+    let budget = if *has_time {
+        SHORT_STEP
+    } else {
+        Budgeted::default()
+    };
+    let stepped = shared.engine.poll_maintenance(budget);
     match stepped {
         Ok(progress) if progress.worked => {
             shared.helpers.tell(shared);
             shared.note_background(None);
+            *has_time = progress.has_time && shared.given.merge_niceness > 0;
+            if *has_time {
+                std::thread::yield_now();
+            }
             Next::Work
         }
         Ok(progress) if progress.wants_sync => match shared.commits.sync_once(shared) {

@@ -251,8 +251,10 @@ impl Builder {
 
     /// Steps of niceness by which the threads that merge give way to others where processors
     /// are short: none unless given. With some, who waits for an answer is hardly held up by
-    /// a merge; but where other work takes all processors for long, merges fall behind, and
-    /// writers are slowed down with them. Linux only; elsewhere without effect.
+    /// a merge, which also offers its processor to others every tenth of a millisecond or so,
+    /// as long as writers aren't near to waiting for it; but where other work takes all
+    /// processors for long, merges fall behind, and writers are slowed down with them.
+    /// Niceness is of Linux only; elsewhere processors are offered all the same.
     #[must_use]
     pub fn merge_niceness(mut self, steps: u8) -> Self {
         self.merge_niceness = steps;

@@ -66,6 +66,8 @@ pub struct Progress {
     pub wants_sync: bool,
     /// Whether a merge is under way or waits.
     pub is_behind: bool,
+    /// Whether writers are far from waiting for merges: these may take their time.
+    pub has_time: bool,
 }
 
 /// What is being built.
@@ -169,6 +171,7 @@ impl Engine {
                 }
             }
             progress.worked |= self.give_back(&mut maintenance)?;
+            progress.has_time = self.are_merges_ahead(&maintenance);
         } else if !progress.is_behind {
             progress.worked |= self.make_room(&mut maintenance)?
                 || self.evacuate_step(&mut maintenance, Worth::Much)?

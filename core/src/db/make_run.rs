@@ -70,6 +70,13 @@ impl Engine {
         }))
     }
 
+    /// How many keys of a run are written, and how many there are, at most.
+    pub(super) fn written_of(&self, run: &MakeRun) -> (u64, u64) {
+        let slot = self.front.memtable(run.memtable);
+        let all = slot.map_or(0, |slot| u64::from(slot.memtable.entry_count()));
+        (run.writer.as_ref().map_or(0, RunWriter::written_keys), all)
+    }
+
     /// Writes up to `entries` more of a run, and publishes it when it is whole.
     pub(super) fn make_run_step(
         &self,

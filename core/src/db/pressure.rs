@@ -19,8 +19,13 @@
 //!
 //! Not while the trees are small: beside memtables of a fixed size they have no say. What
 //! snapshots keep doesn't count: no writer waits for a reader.
+//!
+//! # Time
+//! Merges are told, too, whether they may take theirs (`Progress::has_time`): while they are
+//! ahead of writers a host has them give way to whoever waits for the processor.
 
-use super::{Engine, STATE_ACTIVE, STATE_FREE, STATE_FROZEN};
+use super::maintain::Work;
+use super::{Engine, Maintenance, STATE_ACTIVE, STATE_FREE, STATE_FROZEN};
 use crate::sync::Ordering;
 
 /// Memtables' worth of trees from which on space counts.
@@ -54,6 +59,31 @@ impl Engine {
     /// slows them down by it.
     #[must_use]
     pub fn front_room(&self) -> Option<FrontRoom> {
+        let (room, _) = self.front_stands()?;
+        (!room.is_any_free || room.space_bytes.is_some()).then_some(room)
+    }
+
+    /// Whether merges are ahead of writers. Not where space is short, or there are more
+    /// runs than make a merge due, or a memtable waits; and a run that is made of one is to
+    /// be whole when the next is half full.
+    pub(super) fn are_merges_ahead(&self, maintenance: &Maintenance) -> bool {
+        let Some((room, full)) = self.front_stands() else {
+            return false;
+        };
+        let runs = maintenance.store.runs().count() as u64;
+        if !room.is_any_free || room.space_bytes.is_some() || runs > u64::from(self.options.runs) {
+            return false;
+        }
+        let Some(Work::MakeRun(run)) = &maintenance.work else {
+            return full == 0;
+        };
+        let (written, all) = self.written_of(run);
+        let used = room.bytes.saturating_sub(room.left_bytes);
+        full <= 1 && written.saturating_mul(room.bytes) >= used.saturating_mul(2 * all)
+    }
+
+    /// What is left of the memtable that takes writes, and how many are full.
+    fn front_stands(&self) -> Option<(FrontRoom, u64)> {
         let mut active = None;
         let mut is_any_free = false;
         let mut full = 0;
@@ -65,20 +95,17 @@ impl Engine {
                 _ => {}
             }
         }
+        let memtable = active?;
         let (space_bytes, tree_bytes) = self.space_room(full);
-        if is_any_free && space_bytes.is_none() {
-            return None;
-        }
-        active.map(|memtable| {
-            let bytes = memtable.bytes_capacity();
-            FrontRoom {
-                bytes,
-                left_bytes: bytes.saturating_sub(memtable.bytes_used()),
-                is_any_free,
-                space_bytes,
-                tree_bytes,
-            }
-        })
+        let bytes = memtable.bytes_capacity();
+        let room = FrontRoom {
+            bytes,
+            left_bytes: bytes.saturating_sub(memtable.bytes_used()),
+            is_any_free,
+            space_bytes,
+            tree_bytes,
+        };
+        Some((room, full))
     }
 
     /// What may be written where space is short: half of a memtable where runs take as much

@@ -18,6 +18,7 @@ mod log_room;
 mod long_keys;
 mod many_tables;
 mod model;
+mod pace;
 mod pauses;
 mod read_ahead;
 mod read_ahead_of_merge;

@@ -86,6 +86,8 @@ pub struct RunWriter {
     cursor: Cursor,
     /// Keys gone through in this phase.
     keys: u64,
+    /// Keys whose newest version was written.
+    written_keys: u64,
     /// The sequence of the version before, of the same key, in the history.
     newer: u64,
     record: RunRecord,
@@ -130,6 +132,7 @@ impl RunWriter {
             phase: Phase::Newest,
             cursor,
             keys: 0,
+            written_keys: 0,
             newer: 0,
             record: RunRecord {
                 first_sequence: memtable.first_sequence(),
@@ -138,6 +141,12 @@ impl RunWriter {
             },
             written_before: parts.store.written_bytes(),
         })
+    }
+
+    /// Keys whose newest version was written.
+    #[must_use]
+    pub fn written_keys(&self) -> u64 {
+        self.written_keys
     }
 
     /// Writes up to `entries` more. Answers the record when the run is whole; the slot's
@@ -196,6 +205,7 @@ impl RunWriter {
         super::run_key(parts.scratch.1, table, entry.key())?;
         self.write(parts, length, &entry)?;
         self.cursor.next_key(parts.memtable);
+        self.written_keys += 1;
         Ok(true)
     }
 
