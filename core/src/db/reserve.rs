@@ -193,6 +193,10 @@ impl Engine {
             self.wants_drain.store(true, Ordering::Release);
             return Err(Error::FrontFull);
         }
+        if !self.front.versions.has_room(self.pager.epochs()) {
+            // Nothing can be published before a snapshot ends.
+            return Err(Error::StorageFull);
+        }
         self.wants_room.store(true, Ordering::Release);
         Err(Error::FrontFull)
     }
