@@ -179,7 +179,8 @@ impl Engine {
             return Ok(());
         }
         sequencer.put_budget_bytes = 0;
-        let is_exhausted = self.within_reach() < self.exhausted_bytes.load(Ordering::Relaxed);
+        let is_exhausted = outlook.growth_bytes == 0
+            && self.within_reach() < self.exhausted_bytes.load(Ordering::Relaxed);
         if is_exhausted || self.full_or(Error::FrontFull) == Error::StorageFull {
             return Err(Error::StorageFull);
         }

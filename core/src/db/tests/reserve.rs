@@ -96,3 +96,23 @@ fn the_limit_of_the_page_file_leaves_a_reserve_too() {
     }
     put_one(&engine, 0).unwrap();
 }
+
+/// What was found to be all the room there is says nothing about what deletes will leave.
+#[test]
+fn puts_wait_for_deletes_that_are_not_merged() {
+    for runs in [0, 4] {
+        let (_storage, engine) = small_disk(runs);
+        let end = put_until_full(&engine, 0);
+        assert_eq!(put_one(&engine, end), Err(Error::StorageFull));
+        for number in 0..80_u64 {
+            let key = number.to_be_bytes();
+            with_maintenance(&engine, || engine.delete(16, &key, 0)).unwrap();
+        }
+        // They are in front still.
+        let statistics = engine.statistics();
+        assert!(statistics.merged_sequence + 80 <= statistics.appended_sequence);
+        for number in end..end + 10 {
+            assert_eq!(put_one(&engine, number), Ok(()), "runs {runs}, {number}");
+        }
+    }
+}
