@@ -22,6 +22,7 @@
 //! | `process.rs` | what this process takes of the machine |
 //! | `processors.rs` | processors and memory nodes, and which of them are used |
 //! | `service_manager.rs` | what the service manager is told |
+//! | `thread_waits.rs` | how often a thread has waited |
 //! | `replace.rs` | a small file's contents, replaced as a whole |
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
@@ -45,6 +46,11 @@ mod process;
 mod processors;
 mod replace;
 mod service_manager;
+#[expect(
+    unsafe_code,
+    reason = "a call of the C library; argued at the top of the file"
+)]
+mod thread_waits;
 mod transfer;
 mod wait;
 
@@ -66,4 +72,5 @@ pub use replace::replace_file;
 pub use service_manager::{
     notify_alive, notify_ready, notify_reloading, notify_stopping, watchdog_period,
 };
+pub use thread_waits::waits_of_this_thread;
 pub use wait::LinuxWait;

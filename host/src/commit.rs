@@ -23,6 +23,7 @@
 //! The engine answers `Busy` while maintenance prepares the log, and `LogFull`
 //! until it has; both pass, and a leader waits for them in short steps.
 
+use crate::platform;
 use crate::shared::Shared;
 use lightning_core::db::Ticket;
 use lightning_core::error::{Error as EngineError, Result as EngineResult};
@@ -37,8 +38,8 @@ const BUSY_SPIN: Duration = Duration::from_micros(10);
 /// A pause of a leader that found the log in use for longer.
 const BUSY_PAUSE: Duration = Duration::from_micros(100);
 
-/// A write that takes longer than this has waited for the device, and for so long the
-/// thread for futures does the writing.
+/// A write that takes longer than this, and in which the thread has waited, has waited for
+/// the device, and for so long the thread for futures does the writing.
 const WRITE_QUICK: Duration = Duration::from_millis(2);
 const WRITE_SLOW_PAUSE: Duration = Duration::from_secs(1);
 
@@ -357,9 +358,13 @@ impl CommitQueue {
         if state.is_flushing || slow_until.is_some() {
             return Ok(false);
         }
+        let waits = platform::waits_of_this_thread();
         let started = Instant::now();
         let (mut state, flushed) = self.lead(shared, state, false, Gather::No);
-        if started.elapsed() > WRITE_QUICK {
+        // One that only lost the processor meanwhile has not waited for the device.
+        let is_slow = started.elapsed() > WRITE_QUICK
+            && (waits.is_none() || waits != platform::waits_of_this_thread());
+        if is_slow {
             state.slow_until = Some(Instant::now() + WRITE_SLOW_PAUSE);
         }
         drop(state);

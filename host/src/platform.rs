@@ -209,6 +209,18 @@ pub fn give_way(steps: i32) {
 #[cfg(not(target_os = "linux"))]
 pub fn give_way(_steps: i32) {}
 
+/// How often this thread has waited for something; `None` where the system doesn't say.
+#[cfg(target_os = "linux")]
+pub fn waits_of_this_thread() -> Option<u64> {
+    lightning_host_linux::waits_of_this_thread()
+}
+
+/// How often this thread has waited for something: this system doesn't say.
+#[cfg(not(target_os = "linux"))]
+pub fn waits_of_this_thread() -> Option<u64> {
+    None
+}
+
 /// What this process takes of the machine.
 ///
 /// # Errors
